@@ -1,0 +1,157 @@
+// The client with the settings of these checks, the codecs, the lines that the driver reads and the control line to it.
+'use strict'
+
+const net = require('node:net')
+const zlib = require('node:zlib')
+const { CompressionCodecs, CompressionTypes, Kafka, Partitioners, logLevel } = require('kafkajs')
+const LZ4 = require('kafkajs-lz4')
+const Snappy = require('kafkajs-snappy')
+
+const LIMIT_MS = 60_000
+const CODECS = {
+  none: CompressionTypes.None,
+  gzip: CompressionTypes.GZIP,
+  snappy: CompressionTypes.Snappy,
+  lz4: CompressionTypes.LZ4,
+  zstd: CompressionTypes.ZSTD,
+}
+
+const kafka = new Kafka({
+  clientId: 'compat',
+  brokers: [process.env.OTTLA_BOOTSTRAP],
+  logLevel: logLevel.NOTHING,
+  retry: { initialRetryTime: 50, maxRetryTime: 500, retries: 100 },
+})
+
+let failed = 0
+
+// The library comes with gzip only; the others are its plug-ins. Newer Node brings zstd itself.
+async function registerCodecs() {
+  CompressionCodecs[CompressionTypes.Snappy] = Snappy
+  CompressionCodecs[CompressionTypes.LZ4] = new LZ4().codec
+  let compress = zlib.zstdCompressSync
+  let decompress = zlib.zstdDecompressSync
+  if (!compress) {
+    const zstd = require('@bokuweb/zstd-wasm')
+    await zstd.init()
+    compress = (data) => Buffer.from(zstd.compress(data))
+    decompress = (data) => Buffer.from(zstd.decompress(data))
+  }
+  CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+    compress: async (encoder) => compress(encoder.buffer),
+    decompress: async (data) => decompress(data),
+  })
+}
+
+// Runs one check. A failure is reported and does not stop the checks that follow.
+async function check(name, body) {
+  const began = Date.now()
+  try {
+    await body()
+    console.log(`check ${name} ok ${((Date.now() - began) / 1000).toFixed(1)} s`)
+  } catch (error) {
+    failed++
+    console.log(error.stack)
+    console.log(`check ${name} failed ${String(error).replace(/\s+/g, ' ').slice(0, 300)}`)
+  }
+}
+
+// Sends a word to the driver (harness/control.py) and waits until the broker is ready again.
+function control(word) {
+  const [host, port] = process.env.OTTLA_CONTROL.split(':')
+  return new Promise((resolve, reject) => {
+    let answer = ''
+    const socket = net.connect(Number(port), host, () => socket.write(`${word}\n`))
+    socket.on('error', reject)
+    socket.on('data', (data) => {
+      answer += data
+      if (!answer.includes('\n')) return
+      socket.end()
+      console.log(`# ${word}: ${answer.trim()} s`)
+      answer.startsWith('ready') ? resolve() : reject(new Error(`${word}: ${answer}`))
+    })
+  })
+}
+
+async function newProducer(idempotent) {
+  const settings = { createPartitioner: Partitioners.DefaultPartitioner, idempotent, allowAutoTopicCreation: false }
+  if (idempotent) {
+    settings.maxInFlightRequests = 1
+    settings.retry = { initialRetryTime: 50, maxRetryTime: 500, retries: Number.MAX_SAFE_INTEGER }
+  }
+  const producer = kafka.producer(settings)
+  await producer.connect()
+  return producer
+}
+
+// Waits for a promise, but not for ever.
+function within(what, promise, limitMs = LIMIT_MS) {
+  let timer
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what()} after ${limitMs} ms`)), limitMs)
+  })
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
+}
+
+// A consumer that collects what it reads; `until` waits for a condition that every record may change.
+class Reader {
+  constructor(group) {
+    this.messages = []
+    this.waiting = new Set()
+    this.consumer = kafka.consumer({
+      groupId: group,
+      sessionTimeout: 10_000,
+      heartbeatInterval: 500,
+      maxWaitTimeInMs: 100,
+      allowAutoTopicCreation: false,
+    })
+  }
+
+  async start(topic, settings = { autoCommit: false }) {
+    await this.consumer.connect()
+    await this.consumer.subscribe({ topics: [topic], fromBeginning: true })
+    await this.consumer.run({
+      ...settings,
+      eachMessage: async ({ partition, message }) => {
+        this.messages.push({ partition, ...message })
+        this.changed()
+      },
+    })
+  }
+
+  changed() {
+    for (const look of this.waiting) look()
+  }
+
+  until(what, holds, limitMs) {
+    let look
+    const held = new Promise((resolve) => {
+      look = () => holds() && resolve()
+      this.waiting.add(look)
+      look()
+    })
+    return within(what, held, limitMs).finally(() => this.waiting.delete(look))
+  }
+
+  // The next `count` records.
+  async read(count) {
+    await this.until(() => `${this.messages.length} of ${count} records`, () => this.messages.length >= count)
+    return this.messages.splice(0, count)
+  }
+
+  async stop() {
+    await this.consumer.disconnect()
+  }
+}
+
+module.exports = {
+  CODECS,
+  LIMIT_MS,
+  Reader,
+  check,
+  control,
+  exitCode: () => (failed ? 1 : 0),
+  kafka,
+  newProducer,
+  registerCodecs,
+}

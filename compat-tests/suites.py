@@ -1,0 +1,107 @@
+"""The suites: which programs each of them runs, with what, for how long. The driver knows nothing else about them.
+
+A suite is prepared (libraries fetched, programs built) and then gives its programs. A program that wants a broker gets
+one of its own, with the address in `OTTLA_BOOTSTRAP` and the control line in `OTTLA_CONTROL`; the others start theirs.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import toolchain
+
+HERE = Path(__file__).resolve().parent
+JAVA_CLIENTS = ["4.4.0", "4.3.1", "3.9.1"]
+
+
+@dataclass
+class Program:
+    """One process of a suite."""
+
+    label: str
+    command: list
+    broker: bool = False
+    limit_s: int = 900
+    env: dict = field(default_factory=dict)
+
+
+@dataclass
+class Suite:
+    """A named set of programs. `prepare(options)` may raise `toolchain.Missing`."""
+
+    name: str
+    what: str
+    prepare: object
+
+
+def _tools(options):
+    toolchain.need("java", "mvn")
+    command = [sys.executable, HERE / "tools" / "suite.py"]
+    if options.compare:
+        command.append("--compare")
+    return [Program("tools", command, limit_s=2400)]
+
+
+def _java(options):
+    programs = []
+    for version in JAVA_CLIENTS:
+        classes = toolchain.java_classes(HERE / "java", version)
+        command = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", classes, "ottla.compat.Main"]
+        programs.append(Program(f"java-{version}", command, broker=True))
+    return programs
+
+
+def _python_confluent(options):
+    folder = HERE / "python-confluent"
+    python = toolchain.python_with("confluent", folder / "requirements.txt")
+    return [Program("python-confluent", [python, folder / "client.py"], broker=True)]
+
+
+def _kafka_python(options):
+    folder = HERE / "kafka-python"
+    python = toolchain.python_with("kafka-python", folder / "requirements.txt")
+    return [Program("kafka-python", [python, folder / "client.py"], broker=True)]
+
+
+def _franz_go(options):
+    return [Program("franz-go", [toolchain.go_program(HERE / "franz-go")], broker=True)]
+
+
+def _kafkajs(options):
+    modules = toolchain.node_modules(HERE / "kafkajs")
+    env = {"NODE_PATH": str(modules), "KAFKAJS_NO_PARTITIONER_WARNING": "1"}
+    return [Program("kafkajs", ["node", HERE / "kafkajs" / "main.js"], broker=True, env=env)]
+
+
+def _kill(options):
+    python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
+    rounds, stored = ("50", "5G") if options.full else ("5", "200M")
+    command = [python, HERE / "kill" / "suite.py", "--rounds", options.rounds or rounds]
+    command += ["--stored", options.size or stored]
+    return [Program("kill", command, limit_s=3600)]
+
+
+def _hostile(options):
+    python = toolchain.python_with("kafka-python", HERE / "kafka-python" / "requirements.txt")
+    frames = options.frames or ("100000" if options.full else "10000")
+    return [Program("hostile", [python, HERE / "hostile" / "suite.py", "--frames", frames], limit_s=3600)]
+
+
+def _retention(options):
+    python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
+    size, slack = ("5G", "0") if options.full else ("1G", "300M")
+    command = [python, HERE / "retention" / "suite.py", "--size", options.size or size, "--slack", slack]
+    return [Program("retention", command, limit_s=3600)]
+
+
+SUITES = [
+    Suite("tools", "Kafka's own command-line tools; --compare puts their output beside a real Kafka's", _tools),
+    Suite("java", "Kafka's Java client, three versions of it", _java),
+    Suite("python-confluent", "librdkafka through its Python binding", _python_confluent),
+    Suite("kafka-python", "the pure Python client", _kafka_python),
+    Suite("franz-go", "the Go client", _franz_go),
+    Suite("kafkajs", "the JavaScript client", _kafkajs),
+    Suite("kill", "SIGKILL under load; nothing acknowledged may be missing", _kill),
+    Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),
+    Suite("retention", "expired data gives its disk space back", _retention),
+]

@@ -1,0 +1,88 @@
+"""Takes out of a tool's output what may differ between two correct brokers: ids, times, sizes, ports. Pure.
+
+What is left must be equal line by line. Log lines and stack frames are not output: the tools write them to stderr, when
+and how often depends on timing.
+"""
+
+import json
+import re
+
+LOG_LINE = re.compile(r"^(\[\d{4}-\d\d-\d\d |SLF4J|WARNING: An illegal|OpenJDK .* warning)")
+STACK_FRAME = re.compile(r"^\s+(at [\w.$/<>@-]+[\w.$<>]*\(|\.\.\. \d+ (more|common frames omitted))")
+
+REPLACEMENTS = [
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<uuid>"),
+    (re.compile(r"(TopicId: )\S{22}"), r"\1<id>"),
+    (re.compile(r"\b(?:127\.0\.0\.1|localhost):\d+"), "<broker>"),
+    (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[:.,]\d{3}"), "<time>"),
+    (re.compile(r"\b1[5-9]\d{11}\b"), "<ms>"),
+    (re.compile(r"console-consumer-\d+"), "console-consumer-<n>"),
+]
+SPACES = re.compile(r"[ \t]+")
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
+def lines(output):
+    """The lines of an output that mean something, with column widths and everything variable levelled."""
+    kept = []
+    for line in output.splitlines():
+        if LOG_LINE.match(line) or STACK_FRAME.match(line):
+            continue
+        for pattern, replacement in REPLACEMENTS:
+            line = pattern.sub(replacement, line)
+        line = SPACES.sub(" ", line).strip()
+        if line:
+            kept.append(line)
+    return kept
+
+
+def shapes(kept):
+    """For reports of speed: every number becomes `#`, and a line of a kind seen before is dropped."""
+    return list(dict.fromkeys(NUMBER.sub("#", line) for line in kept))
+
+
+def verifiable_producer(kept):
+    """The events of kafka-verifiable-producer without times and rates."""
+    events = []
+    for event in _events(kept):
+        for variable in ("timestamp", "avg_throughput", "target_throughput"):
+            event.pop(variable, None)
+        events.append(json.dumps(event, sort_keys=True))
+    return events
+
+
+def verifiable_consumer(kept):
+    """The events of kafka-verifiable-consumer. How records fall into polls is chance: only what adds up is kept."""
+    names, records, committed, consumed = [], [], {}, 0
+    for event in _events(kept):
+        name = event["name"]
+        if name not in names:
+            names.append(name)
+        if name == "records_consumed":
+            consumed += sum(part["count"] for part in event["partitions"])
+        elif name == "offsets_committed":
+            if not event["success"]:
+                records.append(f"commit failed: {event.get('error')}")
+            committed.update({(o["topic"], o["partition"]): o["offset"] for o in event["offsets"]})
+        elif name == "record_data":
+            event.pop("timestamp", None)
+            records.append(json.dumps(event, sort_keys=True))
+    return [" ".join(sorted(names)), f"consumed {consumed}", f"committed {sorted(committed.items())}", *records]
+
+
+def _events(kept):
+    return [json.loads(line) for line in kept if line.startswith("{")]
+
+
+API = re.compile(r"(\w+)\((\d+)\): (?:(UNSUPPORTED)|(\d+)(?: to (\d+))?)")
+
+
+def api_ranges(kept):
+    """What kafka-broker-api-versions says: {(key, name): (min, max)}, or None for an API that is not there."""
+    ranges = {}
+    for line in kept:
+        found = API.match(line)
+        if found:
+            name, key, missing, low, high = found.groups()
+            ranges[(int(key), name)] = None if missing else (int(low), int(high or low))
+    return ranges

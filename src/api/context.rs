@@ -1,0 +1,101 @@
+//! What a handler may know: the request, its connection, and everything the broker offers.
+//!
+//! Invariant: a [`Context`] is cheap to clone, so that a later reply can take along what it needs.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use crate::api::fetch_session::FetchSessions;
+use crate::api::producer_ids::ProducerIds;
+use crate::api::stats::ApiStats;
+use crate::api::topics_in_creation::TopicsInCreation;
+use crate::config::Config;
+use crate::coordinator::GroupCoordinator;
+use crate::env::Env;
+use crate::ids::BrokerId;
+use crate::metadata::Metadata;
+use crate::partitions::Partitions;
+use crate::wire::header::RequestHead;
+
+/// Everything the broker offers to its handlers.
+pub struct Services {
+    pub env: Env,
+    /// The settings in force; swapped when a dynamic one changes.
+    pub config: Arc<ArcSwap<Config>>,
+    pub node: BrokerId,
+    pub metadata: Metadata,
+    pub partitions: Partitions,
+    pub groups: GroupCoordinator,
+    pub fetch_sessions: FetchSessions,
+    pub producer_ids: ProducerIds,
+    pub topics_in_creation: TopicsInCreation,
+    pub api_stats: ApiStats,
+}
+
+/// What services are made of.
+pub struct Parts {
+    pub env: Env,
+    pub config: Arc<ArcSwap<Config>>,
+    pub node: BrokerId,
+    pub metadata: Metadata,
+    pub partitions: Partitions,
+    pub groups: GroupCoordinator,
+}
+
+impl Services {
+    /// The services of one broker: its parts, and what only the API keeps.
+    pub fn new(parts: Parts) -> Services {
+        let Parts { env, config, node, metadata, partitions, groups } = parts;
+        let sessions_max = config.load().broker().max_incremental_fetch_session_cache_slots;
+        Services {
+            env,
+            config,
+            node,
+            metadata,
+            partitions,
+            groups,
+            fetch_sessions: FetchSessions::new(usize::try_from(sessions_max).unwrap_or(0)),
+            producer_ids: ProducerIds::default(),
+            topics_in_creation: TopicsInCreation::default(),
+            api_stats: ApiStats::default(),
+        }
+    }
+}
+
+/// One request on its way through the broker.
+#[derive(Clone)]
+pub struct Context {
+    pub services: Arc<Services>,
+    pub request: RequestHead,
+    pub connection: Arc<Connection>,
+    /// When the last byte of the request had arrived.
+    pub received: Instant,
+}
+
+/// One client connection.
+pub struct Connection {
+    /// Unique within this process.
+    pub id: u64,
+    /// Name of the listener that accepted it.
+    pub listener: Arc<str>,
+    pub peer: SocketAddr,
+    /// What the client called itself in ApiVersions (KIP-511); empty before that, and for ever with old clients.
+    pub client_software: OnceLock<ClientSoftware>,
+}
+
+/// Name and version of a client library, as it told them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientSoftware {
+    pub name: String,
+    pub version: String,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn new(id: u64, listener: Arc<str>, peer: SocketAddr) -> Connection {
+        Connection { id, listener, peer, client_software: OnceLock::new() }
+    }
+}

@@ -1,0 +1,188 @@
+//! Produce (0), versions 3–13.
+//!
+//! * v3–8 classic encoding, from v9 flexible; v8 adds record errors and a message; v10 the current leader (tagged);
+//!   v13 names topics by id only.
+//! * acks=0 has no answer at all; an error closes the connection, so that the client refreshes its metadata.
+//! * Magic 0 and 1 batches are refused (87), as Kafka 4 does. Transactional batches need a transactional id (53);
+//!   transactions
+//!   are not built yet, so such a batch is refused with 48.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::api::{Context, Reply};
+use crate::env::BoxFuture;
+use crate::error::ErrorCode;
+use crate::ids::{TopicIdPartition, internal_topics};
+use crate::metadata::Topic;
+use crate::partitions::{AppendRefused, Commit, Origin, Partition};
+use crate::records::BatchHeader;
+use crate::storage::log::Appended;
+
+/// The client id that may write to internal topics (Kafka's `AdminUtils.ADMIN_CLIENT_ID`).
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// One partition's part of the answer: settled, or waiting for its commit.
+enum Outcome {
+    Refused(AppendRefused),
+    Waiting(Arc<Partition>, Appended, Option<BoxFuture<'static, Commit>>),
+}
+
+pub async fn handle(ctx: &Context, request: ProduceRequest) -> Reply<ProduceResponse> {
+    ctx.services.partitions.room().await;
+    let whole = refuse_whole(&request);
+    let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64);
+    let acks = request.acks;
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    for topic_data in request.topic_data {
+        let topic = topic_of(ctx, &topic_data.name, topic_data.topic_id);
+        let mut outcomes = Vec::with_capacity(topic_data.partition_data.len());
+        for data in topic_data.partition_data {
+            let outcome = match (whole, &topic) {
+                (Some(code), _) => Outcome::Refused(code.into()),
+                (None, Err(code)) => Outcome::Refused((*code).into()),
+                (None, Ok(topic)) => append(ctx, topic, data.index, data.records, acks, timeout),
+            };
+            outcomes.push((data.index, outcome));
+        }
+        topics.push((topic_data.name, topic_data.topic_id, outcomes));
+    }
+    if acks == 0 {
+        let failed = topics.iter().flat_map(|(_, _, outcomes)| outcomes);
+        let failed = failed.into_iter().any(|(_, outcome)| matches!(outcome, Outcome::Refused(_)));
+        return if failed { Reply::Close } else { Reply::Silent };
+    }
+    Reply::Later(Box::pin(async move {
+        let mut responses = Vec::with_capacity(topics.len());
+        for (name, topic_id, outcomes) in topics {
+            let mut partitions = Vec::with_capacity(outcomes.len());
+            for (index, outcome) in outcomes {
+                partitions.push(settle(outcome).await.with_index(index));
+            }
+            responses.push(
+                TopicProduceResponse::default()
+                    .with_name(name)
+                    .with_topic_id(topic_id)
+                    .with_partition_responses(partitions),
+            );
+        }
+        ProduceResponse::default().with_responses(responses)
+    }))
+}
+
+/// What refuses the request as a whole.
+fn refuse_whole(request: &ProduceRequest) -> Option<ErrorCode> {
+    if !matches!(request.acks, -1..=1) {
+        return Some(ErrorCode::InvalidRequiredAcks);
+    }
+    let batches = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let headers = batches.filter_map(|data| BatchHeader::parse(data.records.as_deref()?).ok());
+    let mut producer = None;
+    for header in headers {
+        if header.is_transactional() && request.transactional_id.is_none() {
+            return Some(ErrorCode::TransactionalIdAuthorizationFailed);
+        }
+        if header.producer_id >= 0 && *producer.get_or_insert(header.producer_id) != header.producer_id {
+            return Some(ErrorCode::InvalidProducerIdMapping);
+        }
+    }
+    None
+}
+
+fn topic_of(ctx: &Context, name: &str, id: uuid::Uuid) -> Result<Arc<Topic>, ErrorCode> {
+    let image = ctx.services.metadata.image();
+    let topic = if ctx.request.version >= 13 {
+        image.topics.by_id(id.into()).ok_or(ErrorCode::UnknownTopicId)?
+    } else {
+        image.topics.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?
+    };
+    if internal_topics::is_internal(&topic.name) && &*ctx.request.client_id != ADMIN_CLIENT_ID {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    Ok(topic.clone())
+}
+
+fn append(ctx: &Context, topic: &Topic, index: i32, records: Option<Bytes>, acks: i16, timeout: Duration) -> Outcome {
+    let appended = try_append(ctx, topic, index, records, acks);
+    match appended {
+        Ok((partition, appended)) => {
+            // Registered here, in order, so that the wait cannot miss the commit. With acks=0 nobody waits.
+            let commit = (acks != 0).then(|| partition.committed_within(appended.end_offset, timeout));
+            Outcome::Waiting(partition, appended, commit)
+        }
+        Err(refused) => Outcome::Refused(refused),
+    }
+}
+
+fn try_append(
+    ctx: &Context,
+    topic: &Topic,
+    index: i32,
+    records: Option<Bytes>,
+    acks: i16,
+) -> Result<(Arc<Partition>, Appended), AppendRefused> {
+    let registration = usize::try_from(index)
+        .ok()
+        .and_then(|index| topic.partitions.get(index))
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = ctx.services.partitions.hosted(TopicIdPartition { topic: topic.id, partition: index })?;
+    partition.meters.produce_requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let records = records.filter(|records| !records.is_empty()).ok_or_else(|| AppendRefused {
+        code: ErrorCode::InvalidRecord,
+        message: "Produce requests must have exactly one record batch per partition".into(),
+        records: Vec::new(),
+    })?;
+    if BatchHeader::parse(&records).is_ok_and(|header| header.is_transactional()) {
+        return Err(ErrorCode::InvalidTxnState.into());
+    }
+    let min_isr = (partition.settings().min_insync_replicas.max(1) as usize).min(registration.replicas.len());
+    if acks == -1 && registration.isr.len() < min_isr {
+        return Err(ErrorCode::NotEnoughReplicas.into());
+    }
+    let appended = partition.append_as_leader(records, Origin::Client).inspect_err(|_| {
+        partition.meters.failed_produce.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    })?;
+    Ok((partition, appended))
+}
+
+async fn settle(outcome: Outcome) -> PartitionProduceResponse {
+    let unknown = PartitionProduceResponse::default()
+        .with_base_offset(-1)
+        .with_log_append_time_ms(-1)
+        .with_log_start_offset(-1)
+        .with_current_leader(LeaderIdAndEpoch::default().with_leader_id((-1).into()).with_leader_epoch(-1));
+    match outcome {
+        Outcome::Refused(refused) => refusal(unknown, refused),
+        Outcome::Waiting(partition, appended, commit) => {
+            let committed = match commit {
+                Some(commit) => commit.await,
+                None => Ok(()),
+            };
+            if let Err(code) = committed {
+                return unknown.with_error_code(code.code());
+            }
+            let log_start = partition.offsets_if_any().map_or(-1, |offsets| offsets.log_start);
+            unknown
+                .with_base_offset(appended.base_offset)
+                .with_log_append_time_ms(appended.append_time_ms)
+                .with_log_start_offset(log_start)
+        }
+    }
+}
+
+fn refusal(unknown: PartitionProduceResponse, refused: AppendRefused) -> PartitionProduceResponse {
+    let errors = refused.records.into_iter().map(|(index, message)| {
+        BatchIndexAndErrorMessage::default()
+            .with_batch_index(index)
+            .with_batch_index_error_message(message.map(StrBytes::from_string))
+    });
+    let message = (!refused.message.is_empty()).then(|| StrBytes::from_string(refused.message));
+    unknown.with_error_code(refused.code.code()).with_record_errors(errors.collect()).with_error_message(message)
+}

@@ -1,0 +1,248 @@
+//! Every API that this broker serves: one row each, in the order of the keys.
+//!
+//! Dispatch, the answer to ApiVersions and `docs/apis.md` all read this table; nothing else registers an API. A row
+//! `api!(key, name, versions, route, handler(Request))` decodes with the protocol crate, awaits
+//! `handlers::<handler>::handle(&Context, Request)` and encodes what that returns: a message of the crate, or a
+//! [`crate::wire::reply::Body`] that the handler encoded itself.
+//!
+//! Invariants: keys ascend; every version in a row has a shape in `wire::schema` and is known to the protocol crate;
+//! the advertised range covers the served one.
+
+use std::fmt::Write;
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::Request;
+
+use crate::api::context::Context;
+use crate::api::dispatch::{Outcome, decode, finish};
+use crate::api::handlers;
+use crate::env::BoxFuture;
+use crate::wire::schema::{self, Direction};
+
+/// One API.
+pub struct Api {
+    pub key: i16,
+    /// Kafka's name.
+    pub name: &'static str,
+    /// The versions that are served.
+    pub versions: RangeInclusive<i16>,
+    /// The lowest version that ApiVersions names; lower than what is served where old clients insist on it.
+    pub advertised_min: i16,
+    pub route: Route,
+    /// What we knowingly do not do, in a sentence; empty if nothing is known to be missing.
+    pub gaps: &'static str,
+    pub(super) run: Run,
+}
+
+/// Decode, handle, encode.
+type Run = fn(Context, Bytes) -> BoxFuture<'static, Outcome>;
+
+/// Who decides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// The broker that was asked.
+    Here,
+    /// The controller, on behalf of the broker that was asked.
+    Controller,
+}
+
+impl Api {
+    const fn advertised_from(mut self, version: i16) -> Api {
+        self.advertised_min = version;
+        self
+    }
+
+    const fn gaps(mut self, gaps: &'static str) -> Api {
+        self.gaps = gaps;
+        self
+    }
+}
+
+/// The key of ApiVersions, which is answered in any version.
+pub const API_VERSIONS: i16 = 18;
+
+macro_rules! api {
+    ($key:literal, $name:literal, $min:literal ..= $max:literal, $route:ident, $handler:ident($request:ident)) => {{
+        const { assert!(<$request as Request>::KEY == $key, "the key and the request of a row differ") };
+        fn run(ctx: Context, body: Bytes) -> BoxFuture<'static, Outcome> {
+            Box::pin(async move {
+                let Some(request) = decode::<$request>(&ctx, body) else { return Outcome::Close };
+                let reply = handlers::$handler::handle(&ctx, request).await;
+                finish(&ctx, reply)
+            })
+        }
+        Api {
+            key: $key,
+            name: $name,
+            versions: RangeInclusive::new($min, $max),
+            advertised_min: $min,
+            route: Route::$route,
+            gaps: "",
+            run,
+        }
+    }};
+}
+
+/// The table.
+pub static APIS: &[Api] = &[
+    // Clients based on librdkafka turn features off unless they see the oldest versions (KAFKA-18659).
+    api!(0, "Produce", 3..=13, Here, produce(ProduceRequest)).advertised_from(0).gaps("no transactions"),
+    api!(1, "Fetch", 4..=18, Here, fetch(FetchRequest)).gaps("no followers, no preferred replicas"),
+    api!(2, "ListOffsets", 1..=10, Here, list_offsets(ListOffsetsRequest)).gaps("no version 11 (tiered storage)"),
+    api!(3, "Metadata", 0..=13, Here, metadata(MetadataRequest)),
+    api!(8, "OffsetCommit", 2..=9, Here, offset_commit(OffsetCommitRequest)).gaps("no version 10 (topics by id)"),
+    api!(9, "OffsetFetch", 1..=9, Here, offset_fetch(OffsetFetchRequest)).gaps("no version 10 (topics by id)"),
+    api!(10, "FindCoordinator", 0..=6, Here, find_coordinator(FindCoordinatorRequest)),
+    api!(11, "JoinGroup", 0..=9, Here, join_group(JoinGroupRequest)),
+    api!(12, "Heartbeat", 0..=4, Here, heartbeat(HeartbeatRequest)),
+    api!(13, "LeaveGroup", 0..=5, Here, leave_group(LeaveGroupRequest)),
+    api!(14, "SyncGroup", 0..=5, Here, sync_group(SyncGroupRequest)),
+    api!(15, "DescribeGroups", 0..=6, Here, describe_groups(DescribeGroupsRequest)),
+    api!(16, "ListGroups", 0..=5, Here, list_groups(ListGroupsRequest)),
+    api!(18, "ApiVersions", 0..=4, Here, api_versions(ApiVersionsRequest)),
+    api!(19, "CreateTopics", 2..=7, Controller, create_topics(CreateTopicsRequest)),
+    api!(20, "DeleteTopics", 1..=6, Controller, delete_topics(DeleteTopicsRequest)),
+    api!(21, "DeleteRecords", 0..=2, Here, delete_records(DeleteRecordsRequest)),
+    api!(22, "InitProducerId", 0..=5, Here, init_producer_id(InitProducerIdRequest)).gaps("no transactional ids"),
+    api!(23, "OffsetForLeaderEpoch", 2..=4, Here, offset_for_leader_epoch(OffsetForLeaderEpochRequest)),
+    api!(32, "DescribeConfigs", 1..=4, Here, describe_configs(DescribeConfigsRequest)),
+    api!(37, "CreatePartitions", 0..=3, Controller, create_partitions(CreatePartitionsRequest)),
+    api!(42, "DeleteGroups", 0..=2, Here, delete_groups(DeleteGroupsRequest)),
+    api!(44, "IncrementalAlterConfigs", 0..=1, Controller, incremental_alter_configs(IncrementalAlterConfigsRequest)),
+    api!(60, "DescribeCluster", 0..=2, Here, describe_cluster(DescribeClusterRequest)),
+    api!(75, "DescribeTopicPartitions", 0..=0, Here, describe_topic_partitions(DescribeTopicPartitionsRequest)),
+];
+
+/// The row with this key.
+pub fn find(key: i16) -> Option<&'static Api> {
+    APIS.binary_search_by_key(&key, |api| api.key).ok().map(|index| &APIS[index])
+}
+
+/// Key and name of every row.
+pub fn apis() -> impl Iterator<Item = (i16, &'static str)> {
+    APIS.iter().map(|api| (api.key, api.name))
+}
+
+/// The text of `docs/apis.md`: what is served, and what Kafka 4.3 serves beyond it.
+pub fn apis_markdown() -> String {
+    let mut text = String::from(
+        "# APIs\n\nGenerated from `src/api/table.rs`. *Kafka* is the range that Kafka 4.3 knows, *versions* what is \
+         served here.\n\n| key | name | versions | Kafka | decided by | not done |\n|---|---|---|---|---|---|\n",
+    );
+    for api in APIS {
+        let decided = match api.route {
+            Route::Here => "broker",
+            Route::Controller => "controller",
+        };
+        let (versions, kafka) = (versions(&api.versions), kafka_versions(api.key));
+        let advertised = if api.advertised_min < *api.versions.start() {
+            format!(" (advertised from {})", api.advertised_min)
+        } else {
+            String::new()
+        };
+        let (key, name, gaps) = (api.key, api.name, api.gaps);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| {key} | {name} | {versions}{advertised} | {kafka} | {decided} | {gaps} |");
+    }
+    let missing: Vec<String> = missing_apis().map(|(key, name)| format!("{name} ({key})")).collect();
+    let _ = write!(text, "\nNot served: {}.\n", missing.join(", "));
+    text
+}
+
+fn versions(range: &RangeInclusive<i16>) -> String {
+    if range.start() == range.end() { range.start().to_string() } else { format!("{}-{}", range.start(), range.end()) }
+}
+
+fn kafka_versions(key: i16) -> String {
+    let of_key = || schema::messages().filter(|message| message.api_key == key);
+    let min = of_key().map(|message| message.version_min).min();
+    let max = of_key().map(|message| message.version_max).max();
+    min.zip(max).map_or_else(String::new, |(min, max)| versions(&(min..=max)))
+}
+
+fn missing_apis() -> impl Iterator<Item = (i16, &'static str)> {
+    let mut last = None;
+    schema::messages()
+        .filter(|message| message.direction == Direction::Request && find(message.api_key).is_none())
+        .map(|message| (message.api_key, message.name))
+        .filter(move |api| last.replace(*api) != Some(*api))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::generate::Generator;
+    use crate::wire::guard;
+
+    #[test]
+    fn rows_ascend_and_agree_with_the_shapes() {
+        assert!(APIS.is_sorted_by(|a, b| a.key < b.key));
+        for api in APIS {
+            assert_eq!(schema::api_name(api.key), Some(api.name));
+            assert!(api.advertised_min <= *api.versions.start());
+            for version in api.versions.clone() {
+                assert!(schema::request(api.key, version).is_some(), "{} v{version}", api.name);
+                assert!(schema::response(api.key, version).is_some(), "{} v{version}", api.name);
+            }
+        }
+        assert!(find(API_VERSIONS).is_some_and(|api| api.name == "ApiVersions"));
+        assert!(find(4).is_none());
+    }
+
+    #[test]
+    fn the_document_names_every_api_once() {
+        let text = apis_markdown();
+        assert!(
+            text.contains("| 0 | Produce | 3-13 (advertised from 0) | 3-13 | broker | no transactions |"),
+            "{text}"
+        );
+        assert!(text.contains("| 75 | DescribeTopicPartitions | 0 | 0 | broker |"));
+        for name in schema::messages().map(|message| message.name) {
+            let times = |pattern: String| text.matches(&pattern).count();
+            assert_eq!(times(format!("| {name} |")) + times(format!(" {name} (")), 1, "{name}");
+        }
+    }
+
+    /// Decodes random bodies of every version in `Q`'s row, and spoiled ones that still pass the guard.
+    fn check_decoding<Q: Request>(decoded: &mut Vec<i16>) {
+        let api = find(Q::KEY).unwrap();
+        assert!((Q::VERSIONS.min..=Q::VERSIONS.max).contains(api.versions.start()), "{}", api.name);
+        assert!((Q::VERSIONS.min..=Q::VERSIONS.max).contains(api.versions.end()), "{}", api.name);
+        for version in api.versions.clone() {
+            let shape = schema::request(Q::KEY, version).unwrap();
+            let mut generator = Generator::new(u64::from(version as u16));
+            for _ in 0..100 {
+                let body = generator.body(shape);
+                assert_eq!(guard::walk(shape, &body), Ok(body.len()));
+                let mut rest = body.clone();
+                let request = Q::decode(&mut rest, version);
+                assert!(request.is_ok(), "{} v{version}: {:?} in {body:?}", api.name, request.err());
+                assert!(rest.is_empty(), "{} v{version} leaves {} bytes of {body:?}", api.name, rest.len());
+                let mut spoiled = body.to_vec();
+                generator.mutate(&mut spoiled);
+                if guard::walk(shape, &spoiled).is_ok() {
+                    // May be refused, for example for its UTF-8; must not panic or ask for the moon.
+                    let _ = Q::decode(&mut Bytes::from(spoiled), version);
+                }
+            }
+        }
+        decoded.push(Q::KEY);
+    }
+
+    #[test]
+    fn what_passes_the_guard_decodes() {
+        let mut decoded = Vec::new();
+        macro_rules! check { ($($request:ident)*) => { $(check_decoding::<$request>(&mut decoded);)* } }
+        check! {
+            ProduceRequest FetchRequest ListOffsetsRequest MetadataRequest OffsetCommitRequest OffsetFetchRequest
+            FindCoordinatorRequest JoinGroupRequest HeartbeatRequest LeaveGroupRequest SyncGroupRequest
+            DescribeGroupsRequest ListGroupsRequest ApiVersionsRequest CreateTopicsRequest DeleteTopicsRequest
+            DeleteRecordsRequest InitProducerIdRequest OffsetForLeaderEpochRequest DescribeConfigsRequest
+            CreatePartitionsRequest DeleteGroupsRequest IncrementalAlterConfigsRequest DescribeClusterRequest
+            DescribeTopicPartitionsRequest
+        }
+        assert!(decoded.into_iter().eq(apis().map(|(key, _)| key)), "a row is not checked");
+    }
+}

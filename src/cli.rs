@@ -1,0 +1,161 @@
+//! The command line: flags become layers of the configuration, errors become one sentence and an exit code.
+//!
+//! Exit codes: 0 clean shutdown, 1 the broker could not start or run, 2 the command line or a setting is wrong.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Loaded, Sources};
+use crate::env::Env;
+use crate::server::{Server, Start};
+
+/// A durable, drop-in Apache Kafka broker.
+///
+/// Without arguments it serves on port 9092, keeps its data in ./ottla-data and its metrics on 127.0.0.1:9404.
+/// Settings come, the later winning, from: defaults, --config, KAFKA_* variables (as in Kafka's image), --override.
+#[derive(Parser)]
+#[command(name = "ottla", version, max_term_width = 100)]
+struct Cli {
+    /// Kafka's own server.properties.
+    #[arg(long, short = 'c', value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+
+    /// One setting, as in server.properties; may be given often. Example: --override num.partitions=3
+    #[arg(long = "override", short = 'o', value_name = "KEY=VALUE", global = true)]
+    overrides: Vec<String>,
+
+    /// Where the data is kept: short for --override log.dirs=DIR.
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the broker (the default).
+    Start,
+    /// Print every setting with its value in force and where it comes from, then exit.
+    Config,
+    /// Print a generated document: apis, configuration or metrics.
+    Docs { document: String },
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(Command::Docs { document }) = &cli.command {
+        return print_document(document);
+    }
+    let loaded = match sources(&cli).and_then(|sources| Config::load(sources).map_err(|e| e.to_string())) {
+        Ok(loaded) => loaded,
+        Err(refusal) => return refuse(&refusal, 2),
+    };
+    match cli.command {
+        Some(Command::Config) => print_config(&loaded),
+        _ => start(loaded),
+    }
+}
+
+fn sources(cli: &Cli) -> Result<Sources, String> {
+    let mut overrides = Vec::new();
+    if let Some(directory) = &cli.data_dir {
+        overrides.push(("log.dirs".to_owned(), directory.display().to_string()));
+    }
+    for pair in &cli.overrides {
+        let (key, value) = pair.split_once('=').ok_or_else(|| format!("--override {pair}: expected KEY=VALUE"))?;
+        overrides.push((key.trim().to_owned(), value.to_owned()));
+    }
+    let file = match &cli.config {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|e| format!("--config {}: {e}", path.display()))?;
+            Some((path.clone(), text))
+        }
+    };
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Ok(Sources { file, env: env.collect(), overrides })
+}
+
+fn refuse(reason: &str, code: u8) -> ExitCode {
+    #[allow(clippy::print_stderr, reason = "the program's answer to the one who typed the command")]
+    {
+        eprintln!("ottla: {reason}");
+    }
+    ExitCode::from(code)
+}
+
+#[allow(clippy::print_stdout, reason = "the output asked for")]
+fn print_document(document: &str) -> ExitCode {
+    let text = match document {
+        "apis" => crate::api::apis_markdown(),
+        "configuration" => crate::config::configuration_markdown(),
+        "metrics" => crate::metrics::metrics_markdown(),
+        other => return refuse(&format!("docs {other}: expected apis, configuration or metrics"), 2),
+    };
+    print!("{text}");
+    ExitCode::SUCCESS
+}
+
+#[allow(clippy::print_stdout, reason = "the output asked for")]
+fn print_config(loaded: &Loaded) -> ExitCode {
+    for setting in loaded.config.describe_broker() {
+        let value = if setting.sensitive { "(hidden)" } else { setting.value.as_deref().unwrap_or("null") };
+        let origin = match setting.source {
+            5 => "default",
+            4 => "set",
+            _ => "dynamic",
+        };
+        println!("{}={value}  # {origin}", setting.name);
+    }
+    for warning in &loaded.warnings {
+        println!("# warning: {warning}");
+    }
+    ExitCode::SUCCESS
+}
+
+fn start(loaded: Loaded) -> ExitCode {
+    start_logging();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("ottla").build() {
+        Ok(runtime) => runtime,
+        Err(failure) => return refuse(&format!("cannot start the runtime: {failure}"), 1),
+    };
+    let cluster_id = std::env::var_os("CLUSTER_ID").and_then(|id| id.into_string().ok());
+    let ended = runtime.block_on(async move {
+        let server = Server::start(Env::real(), Start { loaded, cluster_id, announce: true }).await?;
+        let signal = termination().await;
+        tracing::info!(signal, "shutting down");
+        server.stop().await;
+        Ok::<_, String>(())
+    });
+    // Background work (compaction, reclaim) is RocksDB's and safe to leave.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => refuse(&reason, 1),
+    }
+}
+
+fn start_logging() {
+    let filter = std::env::var_os("OTTLA_LOG").and_then(|filter| filter.into_string().ok());
+    let filter = tracing_subscriber::EnvFilter::new(filter.unwrap_or_else(|| "info,openraft=warn".to_owned()));
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(false).init();
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn termination() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("cannot listen for signals: only SIGKILL will end this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        biased;
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    }
+}

@@ -1,0 +1,139 @@
+//! The checks of the table that need a function.
+//!
+//! Invariants: pure. An error is Kafka's whole sentence. A value that is not of the checked type passes: its type was
+//! refused before.
+
+use super::value::{Value, invalid};
+
+/// Splits `host:port`; the host may be empty and loses the brackets of an IPv6 address. `None` if it is not one.
+pub fn host_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.strip_prefix('[').unwrap_or(host);
+    let host = host.strip_suffix(']').unwrap_or(host);
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'%' | b'.' | b'_' | b':');
+    // The parser of numbers would also take a leading plus.
+    if !host.bytes().all(legal) || !port.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some((host, port.parse().ok()?))
+}
+
+/// The ids in `controller.quorum.voters`, in the order they are written (`QuorumConfig.parseVoterIds`).
+pub fn voter_ids(entries: &[String]) -> Result<Vec<i32>, String> {
+    let key = "controller.quorum.voters";
+    let form = "Each entry should be in the form `{id}@{host}:{port}`.";
+    let mut ids = Vec::new();
+    for entry in entries {
+        let Some((id, address)) = entry.split_once('@') else {
+            return Err(format!("Invalid configuration value for {key}. {form}"));
+        };
+        let Ok(id) = id.parse::<i32>() else {
+            return Err(format!("Failed to parse voter ID as an integer from {id}"));
+        };
+        if host_port(address).is_none_or(|(host, _)| host.is_empty()) {
+            return Err(format!(
+                "Failed to parse host and port from entry {entry} for the configuration {key}. {form}"
+            ));
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+pub fn voters(_name: &str, value: &Value) -> Result<(), String> {
+    if let Value::List(entries) = value { voter_ids(entries).map(drop) } else { Ok(()) }
+}
+
+pub fn bootstrap_servers(name: &str, value: &Value) -> Result<(), String> {
+    let Value::List(entries) = value else { return Ok(()) };
+    for entry in entries {
+        if host_port(entry).is_none_or(|(host, _)| host.is_empty()) {
+            let form = "Each entry should be in the form \"{host}:{port}\"";
+            return Err(format!("Failed to parse host and port from {entry} for the configuration {name}. {form}"));
+        }
+    }
+    Ok(())
+}
+
+pub fn gzip_level(name: &str, value: &Value) -> Result<(), String> {
+    if let Value::Whole(level) = value
+        && !(1..=9).contains(level)
+        && *level != -1
+    {
+        return Err(invalid(name, value, "Value must be between 1 and 9 or equal to -1"));
+    }
+    Ok(())
+}
+
+pub fn throttled_replicas(name: &str, value: &Value) -> Result<(), String> {
+    let Value::List(entries) = value else { return Ok(()) };
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let pair = |text: &str| text.split_once(':').is_some_and(|(partition, broker)| number(partition) && number(broker));
+    if entries.iter().all(|entry| entry.is_empty() || pair(entry)) || entries.concat() == "*" {
+        return Ok(());
+    }
+    let form = "[partitionId]:[brokerId],[partitionId]:[brokerId],...";
+    let why = format!("{name} must be the literal '*' or a list of replicas in the following format: {form}");
+    Err(invalid(name, value, &why))
+}
+
+pub fn metrics_listener(name: &str, value: &Value) -> Result<(), String> {
+    match value {
+        Value::Text(text) if !text.is_empty() && host_port(text).is_none() => {
+            Err(invalid(name, value, "Expected {host}:{port}, or nothing to turn metrics off"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(items: &[&str]) -> Value {
+        Value::List(items.iter().map(|item| (*item).to_owned()).collect())
+    }
+
+    #[test]
+    fn hosts_and_ports() {
+        assert_eq!(host_port("localhost:9092"), Some(("localhost", 9092)));
+        assert_eq!(host_port(":9092"), Some(("", 9092)));
+        assert_eq!(host_port("[::1]:9092"), Some(("::1", 9092)));
+        for bad in ["localhost", "localhost:", "localhost:+1", "localhost:65536", "a b:1"] {
+            assert_eq!(host_port(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn quorum_addresses() {
+        let entries = ["1@a:9093".to_owned(), "2@[::1]:9093".to_owned()];
+        assert_eq!(voter_ids(&entries), Ok(vec![1, 2]));
+        assert!(voters("controller.quorum.voters", &list(&["a:9093"])).is_err());
+        assert!(voters("controller.quorum.voters", &list(&["1@:9093"])).is_err());
+        assert!(voters("controller.quorum.voters", &list(&["x@a:9093"])).is_err());
+        assert!(bootstrap_servers("controller.quorum.bootstrap.servers", &list(&["localhost:9093"])).is_ok());
+        assert!(bootstrap_servers("controller.quorum.bootstrap.servers", &list(&["localhost"])).is_err());
+    }
+
+    #[test]
+    fn levels_and_replicas() {
+        for level in [-1, 1, 9] {
+            assert!(gzip_level("key", &Value::Whole(level)).is_ok(), "{level}");
+        }
+        let why = "Invalid value 0 for configuration key: Value must be between 1 and 9 or equal to -1";
+        assert_eq!(gzip_level("key", &Value::Whole(0)), Err(why.into()));
+        for good in [&["*"][..], &[], &["0:1", "1:2"]] {
+            assert!(throttled_replicas("key", &list(good)).is_ok(), "{good:?}");
+        }
+        for bad in [&["0"][..], &["*", "0:1"], &["0:x"]] {
+            assert!(throttled_replicas("key", &list(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_metrics_listener_is_an_address_or_nothing() {
+        assert!(metrics_listener("key", &Value::Text(String::new())).is_ok());
+        assert!(metrics_listener("key", &Value::Text("0.0.0.0:9404".into())).is_ok());
+        assert!(metrics_listener("key", &Value::Text("9404".into())).is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! The journal of a shard: one hosted partition of an internal topic, for one term of its leadership.
+//!
+//! Invariant: once the partition is led in another epoch, or not at all, nothing is appended through this journal.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::shard::Journal;
+use crate::env::BoxFuture;
+use crate::error::ErrorCode;
+use crate::ids::{LeaderEpoch, Offset};
+use crate::partitions::{Isolation, Origin, Partition, ReadAsk};
+use crate::sabotage;
+
+/// A partition as a journal.
+pub struct PartitionJournal {
+    partition: Arc<Partition>,
+    epoch: LeaderEpoch,
+}
+
+impl PartitionJournal {
+    /// The journal of `partition` while it is led in `epoch`.
+    pub fn new(partition: Arc<Partition>, epoch: LeaderEpoch) -> PartitionJournal {
+        PartitionJournal { partition, epoch }
+    }
+}
+
+impl Journal for PartitionJournal {
+    fn append(&self, batch: Bytes) -> Result<Offset, ErrorCode> {
+        if self.partition.leader_epoch() != Some(self.epoch) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        let appended = self.partition.append_as_leader(batch, Origin::Coordinator);
+        appended.map(|appended| appended.end_offset).map_err(|refused| refused.code)
+    }
+
+    fn committed(&self, end: Offset) -> BoxFuture<'static, Result<(), ErrorCode>> {
+        if sabotage::on("commit-answered-early") {
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        self.partition.committed(end)
+    }
+
+    fn log_start(&self) -> Offset {
+        self.partition.offsets_if_any().map_or(0, |offsets| offsets.log_start)
+    }
+
+    fn log_end(&self) -> Offset {
+        self.partition.offsets_if_any().map_or(0, |offsets| offsets.log_end)
+    }
+
+    fn read(&self, from: Offset, max_bytes: usize) -> BoxFuture<'static, Result<Bytes, ErrorCode>> {
+        let partition = self.partition.clone();
+        Box::pin(async move {
+            let ask = ReadAsk {
+                from,
+                bytes_max: max_bytes,
+                at_least_one: true,
+                isolation: Isolation::LogEnd,
+                leader_epoch: -1,
+                last_fetched_epoch: -1,
+            };
+            let read = partition.read(ask).await?;
+            let mut bytes = BytesMut::with_capacity(read.batches.iter().map(Bytes::len).sum());
+            for batch in read.batches {
+                bytes.extend_from_slice(&batch);
+            }
+            Ok(bytes.freeze())
+        })
+    }
+
+    fn max_batch_bytes(&self) -> usize {
+        self.partition.settings().max_message_bytes.max(0) as usize
+    }
+}

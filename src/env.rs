@@ -1,0 +1,219 @@
+//! The one door to time, randomness, tasks, threads and sockets, so that a whole broker runs from a seed.
+//!
+//! Invariants: nothing else in the crate reads a clock, draws a random number, spawns or opens a socket (clippy's
+//! `disallowed-methods` forbids it). Timers are tokio's, so a paused runtime drives them. Every task belongs to one
+//! `Env` and dies with [`Env::abort_all`].
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rand::{Rng, RngCore, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
+
+use crate::ids::{KafkaUuid, WallMillis};
+
+/// A future on the heap.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A byte stream between two processes.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A bound listener.
+pub trait Listener: Send + Sync {
+    /// Waits for the next connection.
+    fn accept(&self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>>;
+    /// The address that was bound, with the port the system chose if port 0 was asked for.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// The network: the kernel's in production, turmoil's in simulation.
+pub trait Net: Send + Sync {
+    /// Binds `host:port`; an empty host or `0.0.0.0` means every interface.
+    fn bind<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
+    /// Connects to `host:port`.
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Box<dyn Duplex>>>;
+}
+
+/// What the wall clock says.
+enum Wall {
+    System,
+    /// Milliseconds at a monotonic moment; moves with tokio's (possibly paused) clock.
+    From(WallMillis, Instant),
+}
+
+struct Inner {
+    wall: Wall,
+    rng: Mutex<ChaCha12Rng>,
+    net: Arc<dyn Net>,
+    tasks: Mutex<Vec<AbortHandle>>,
+    simulated: bool,
+}
+
+/// Time, randomness, tasks and sockets of one broker process. Cheap to clone.
+#[derive(Clone)]
+pub struct Env(Arc<Inner>);
+
+impl Env {
+    /// The real world: system clock, operating-system randomness, kernel sockets.
+    pub fn real() -> Env {
+        Env::build(Wall::System, ChaCha12Rng::from_os_rng(), Arc::new(KernelNet), false)
+    }
+
+    /// A simulated world: every number drawn comes from `seed`, the wall clock starts at `wall_start_ms`.
+    pub fn simulated(seed: u64, wall_start_ms: WallMillis, net: Arc<dyn Net>) -> Env {
+        Env::build(Wall::From(wall_start_ms, Instant::now()), ChaCha12Rng::seed_from_u64(seed), net, true)
+    }
+
+    fn build(wall: Wall, rng: ChaCha12Rng, net: Arc<dyn Net>, simulated: bool) -> Env {
+        let tasks = Mutex::new(Vec::new());
+        Env(Arc::new(Inner { wall, rng: Mutex::new(rng), net, tasks, simulated }))
+    }
+
+    /// Monotonic now.
+    pub fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Wall-clock now, in milliseconds since the epoch.
+    pub fn wall_ms(&self) -> WallMillis {
+        match self.0.wall {
+            Wall::System => {
+                let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                since_epoch.map_or(0, |elapsed| elapsed.as_millis() as i64)
+            }
+            Wall::From(start_ms, start) => start_ms + start.elapsed().as_millis() as i64,
+        }
+    }
+
+    /// Sleeps for `duration`.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    /// Sleeps until `deadline`.
+    pub async fn sleep_until(&self, deadline: Instant) {
+        tokio::time::sleep_until(deadline).await;
+    }
+
+    /// The output of `future`, or `None` after `duration`.
+    pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Option<F::Output> {
+        tokio::time::timeout(duration, future).await.ok()
+    }
+
+    /// Spawns a task that ends with this `Env`. A panic ends the task only; the caller that awaits the handle sees it.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let handle = tokio::spawn(future);
+        let mut tasks = self.0.tasks.lock();
+        if tasks.len() >= 1024 && tasks.len().is_power_of_two() {
+            tasks.retain(|task| !task.is_finished());
+        }
+        tasks.push(handle.abort_handle());
+        handle
+    }
+
+    /// Aborts every task spawned through this `Env`: the end of a process, for tests that crash a broker.
+    pub fn abort_all(&self) {
+        for task in self.0.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+
+    /// Runs blocking disk work off the async workers; inline in simulation, where no disk blocks.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        if self.0.simulated {
+            return work();
+        }
+        match tokio::task::spawn_blocking(work).await {
+            Ok(value) => value,
+            Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+        }
+    }
+
+    /// Starts a named operating-system thread. Never used in simulation.
+    pub fn thread(&self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        assert!(!self.0.simulated, "a simulated broker has no threads");
+        std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+    }
+
+    /// True in simulation.
+    pub fn is_simulated(&self) -> bool {
+        self.0.simulated
+    }
+
+    /// A random number.
+    pub fn random_u64(&self) -> u64 {
+        self.0.rng.lock().next_u64()
+    }
+
+    /// A random number in `0..bound`; 0 if the bound is 0.
+    pub fn random_below(&self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.0.rng.lock().random_range(0..bound) }
+    }
+
+    /// A random version-4 id that does not start with `-` in its textual form, as `Uuid.randomUuid` promises.
+    pub fn random_uuid(&self) -> KafkaUuid {
+        loop {
+            let mut bytes = [0u8; 16];
+            self.0.rng.lock().fill_bytes(&mut bytes);
+            let id = KafkaUuid::from(uuid::Builder::from_random_bytes(bytes).into_uuid());
+            if !id.to_string().starts_with('-') {
+                return id;
+            }
+        }
+    }
+
+    /// The network.
+    pub fn net(&self) -> &dyn Net {
+        &*self.0.net
+    }
+}
+
+/// The kernel's TCP.
+struct KernelNet;
+
+struct KernelListener(tokio::net::TcpListener);
+
+impl Net for KernelNet {
+    fn bind<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        Box::pin(async move {
+            let host = if host.is_empty() { "0.0.0.0" } else { host };
+            let listener = tokio::net::TcpListener::bind((host, port)).await?;
+            Ok(Box::new(KernelListener(listener)) as Box<dyn Listener>)
+        })
+    }
+
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Box<dyn Duplex>>> {
+        Box::pin(async move {
+            let stream = tokio::net::TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Duplex>)
+        })
+    }
+}
+
+impl Listener for KernelListener {
+    fn accept(&self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>> {
+        Box::pin(async move {
+            let (stream, peer) = self.0.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok((Box::new(stream) as Box<dyn Duplex>, peer))
+        })
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}

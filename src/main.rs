@@ -1,0 +1,5 @@
+//! The `ottla` program: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    ottla::cli::main()
+}

@@ -1,0 +1,171 @@
+//! Every question the controller answers. Each is decided item by item on the round's image, so that one item sees
+//! what the ones before it decided, in this request and in the requests of the same round.
+//!
+//! Invariant: what is random (ids, seeds) was drawn before the ask was made. Pure.
+
+use std::ops::Range;
+
+use crate::error::ApiError;
+use crate::ids::{ProducerId, TopicId};
+use crate::metadata::brokers::{self, Registration};
+use crate::metadata::controller::{MetadataAsk, Round};
+use crate::metadata::features::{self, FeatureUpdate};
+use crate::metadata::record::MetadataRecord;
+use crate::metadata::settings::{self, SettingAlteration};
+use crate::metadata::topics::{self, CreatedTopic, Growth, NewTopic};
+
+/// Producer ids that are handed out at once (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`).
+pub const PRODUCER_IDS_PER_BLOCK: i64 = 1000;
+
+/// Create topics.
+pub struct CreateTopics {
+    /// Each with the id it shall have.
+    pub topics: Vec<(NewTopic, TopicId)>,
+    /// Chooses the first leaders.
+    pub seed: u64,
+    /// Decide only, change nothing.
+    pub validate: bool,
+}
+
+impl MetadataAsk for CreateTopics {
+    /// In the order of the request.
+    type Answer = Vec<Result<CreatedTopic, ApiError>>;
+
+    fn decide(self, round: &mut Round) -> Self::Answer {
+        let wanted = self.topics.iter().map(|(topic, _)| topic);
+        if let Err(refused) = topics::check_total(wanted, round.rules().topic_defaults) {
+            return self.topics.iter().map(|_| Err(refused.clone())).collect();
+        }
+        round.attempt(self.validate, |round| {
+            let create = |(at, (topic, id)): (usize, (NewTopic, TopicId))| {
+                let seed = self.seed.wrapping_add(at as u64);
+                let (records, created) = topics::decide_create(round.image(), &topic, id, seed, round.rules())?;
+                round.accept(records);
+                Ok(created)
+            };
+            self.topics.into_iter().enumerate().map(create).collect()
+        })
+    }
+}
+
+/// Delete topics by id.
+pub struct DeleteTopics {
+    pub ids: Vec<TopicId>,
+}
+
+impl MetadataAsk for DeleteTopics {
+    /// In the order of the request.
+    type Answer = Vec<Result<(), ApiError>>;
+
+    fn decide(self, round: &mut Round) -> Self::Answer {
+        let delete = |id: TopicId| {
+            let records = topics::decide_delete(round.image(), id)?;
+            round.accept(records);
+            Ok(())
+        };
+        self.ids.into_iter().map(delete).collect()
+    }
+}
+
+/// Add partitions to topics.
+pub struct CreatePartitions {
+    pub growths: Vec<Growth>,
+    /// Chooses the first leaders.
+    pub seed: u64,
+    /// Decide only, change nothing.
+    pub validate: bool,
+}
+
+impl MetadataAsk for CreatePartitions {
+    /// In the order of the request.
+    type Answer = Vec<Result<(), ApiError>>;
+
+    fn decide(self, round: &mut Round) -> Self::Answer {
+        if let Err(refused) = topics::check_growth_total(round.image(), &self.growths) {
+            return self.growths.iter().map(|_| Err(refused.clone())).collect();
+        }
+        round.attempt(self.validate, |round| {
+            let grow = |growth: Growth| {
+                let records = topics::decide_grow(round.image(), &growth, self.seed)?;
+                round.accept(records);
+                Ok(())
+            };
+            self.growths.into_iter().map(grow).collect()
+        })
+    }
+}
+
+/// Alter the settings of resources.
+pub struct AlterSettings {
+    pub alterations: Vec<SettingAlteration>,
+    /// Decide only, change nothing.
+    pub validate: bool,
+}
+
+impl MetadataAsk for AlterSettings {
+    /// In the order of the request.
+    type Answer = Vec<Result<(), ApiError>>;
+
+    fn decide(self, round: &mut Round) -> Self::Answer {
+        round.attempt(self.validate, |round| {
+            let alter = |alteration: SettingAlteration| {
+                let records = settings::decide_alter(round.image(), &alteration, round.rules())?;
+                round.accept(records);
+                Ok(())
+            };
+            self.alterations.into_iter().map(alter).collect()
+        })
+    }
+}
+
+/// Hand out a block of producer ids.
+pub struct AllocateProducerIds;
+
+impl MetadataAsk for AllocateProducerIds {
+    type Answer = Range<ProducerId>;
+
+    fn decide(self, round: &mut Round) -> Range<ProducerId> {
+        let first = round.image().producer_ids;
+        let next = first + PRODUCER_IDS_PER_BLOCK;
+        round.accept(vec![MetadataRecord::ProducerIds { next }]);
+        first..next
+    }
+}
+
+/// Finalize feature levels.
+pub struct UpdateFeatures {
+    pub updates: Vec<FeatureUpdate>,
+    /// Decide only, change nothing.
+    pub validate: bool,
+}
+
+impl MetadataAsk for UpdateFeatures {
+    type Answer = Result<(), ApiError>;
+
+    fn decide(self, round: &mut Round) -> Self::Answer {
+        let records = features::decide_update(round.image(), &self.updates)?;
+        if !self.validate {
+            round.accept(records);
+        }
+        Ok(())
+    }
+}
+
+/// Register a broker and unfence it at once: a broker that is its own controller has seen everything there is.
+pub struct JoinCluster {
+    pub registration: Registration,
+}
+
+impl MetadataAsk for JoinCluster {
+    /// The broker epoch.
+    type Answer = Result<i64, ApiError>;
+
+    fn decide(self, round: &mut Round) -> Self::Answer {
+        let id = self.registration.id;
+        let (records, epoch) = brokers::decide_register(round.image(), self.registration)?;
+        round.accept(records);
+        let records = brokers::decide_unfence(round.image(), id, epoch)?;
+        round.accept(records);
+        Ok(epoch)
+    }
+}

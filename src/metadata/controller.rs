@@ -1,0 +1,256 @@
+//! The round loop: everything that waits is decided together, proposed as one raft entry, and answered together.
+//!
+//! ```text
+//! asks wait ─> decide each on a working image ─> propose once, stamped ─> applied and published ─> answer all
+//!                 (requests arriving meanwhile form the next round: group commit for free)
+//! ```
+//!
+//! Invariants: nothing is decided before this controller's own claim has been applied, and nothing after another claim
+//! has; one round is under way at a time, so nothing is speculative and nothing is undone; every ask is answered once:
+//! decided, `NOT_CONTROLLER` (it had no effect) or `REQUEST_TIMED_OUT` (it may take effect).
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::env::Env;
+use crate::error::{ApiError, ErrorCode};
+use crate::metadata::image::{ActiveController, ClusterImage, ImageIndex};
+use crate::metadata::quorum::{Proposed, Quorum};
+use crate::metadata::record::MetadataRecord;
+use crate::metadata::settings::Rules;
+
+/// Asks that may wait; a further one waits for a place.
+pub const ASKS_MAX: usize = 1024;
+
+/// A round that has this many records takes no further ask. One ask may exceed it by itself.
+const ROUND_RECORDS_MAX: usize = 10_000;
+
+/// Pause before another attempt to become active when the fate of a claim is unknown.
+const CLAIM_RETRY: Duration = Duration::from_millis(100);
+
+/// A question to the controller.
+pub trait MetadataAsk: Send + 'static {
+    type Answer: Send + 'static;
+
+    /// Decides on the round's image and hands the round the records. Pure: everything random is inside the ask.
+    fn decide(self, round: &mut Round) -> Self::Answer;
+}
+
+/// What the asks of one proposal have decided so far.
+pub struct Round {
+    image: ClusterImage,
+    records: Vec<MetadataRecord>,
+    rules: Rules,
+}
+
+impl Round {
+    pub fn new(image: ClusterImage, rules: Rules) -> Round {
+        Round { image, records: Vec::new(), rules }
+    }
+
+    /// The image with everything this round has accepted.
+    pub fn image(&self) -> &ClusterImage {
+        &self.image
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The records accepted so far.
+    pub fn records(&self) -> &[MetadataRecord] {
+        &self.records
+    }
+
+    /// Makes decided records part of the round.
+    pub fn accept(&mut self, records: Vec<MetadataRecord>) {
+        self.image = self.image.replay(&records);
+        self.records.extend(records);
+    }
+
+    /// Runs `decide`; if it is only to `validate`, nothing it accepted stays.
+    pub fn attempt<T>(&mut self, validate: bool, decide: impl FnOnce(&mut Round) -> T) -> T {
+        let before = validate.then(|| (self.image.clone(), self.records.len()));
+        let answer = decide(self);
+        if let Some((image, records)) = before {
+            self.image = image;
+            self.records.truncate(records);
+        }
+        answer
+    }
+}
+
+/// An ask on its way through the queue, whatever its type.
+trait Pending: Send {
+    fn decide(&mut self, round: &mut Round);
+    fn release(self: Box<Self>, fate: Result<(), ApiError>);
+}
+
+struct Asked<A: MetadataAsk> {
+    ask: Option<A>,
+    answer: Option<A::Answer>,
+    reply: oneshot::Sender<Result<A::Answer, ApiError>>,
+}
+
+impl<A: MetadataAsk> Pending for Asked<A> {
+    fn decide(&mut self, round: &mut Round) {
+        self.answer = self.ask.take().map(|ask| ask.decide(round));
+    }
+
+    fn release(self: Box<Self>, fate: Result<(), ApiError>) {
+        let Asked { answer, reply, .. } = *self;
+        // Whoever asked may have gone.
+        let _ = reply.send(fate.and_then(|()| answer.ok_or_else(not_controller)));
+    }
+}
+
+fn not_controller() -> ApiError {
+    ApiError::new(ErrorCode::NotController, "This is not the correct controller for this cluster.")
+}
+
+/// Where asks are handed in. Cheap to clone.
+#[derive(Clone)]
+pub struct Asks {
+    queue: mpsc::Sender<Box<dyn Pending>>,
+}
+
+impl Asks {
+    /// Waits for the round that decides `ask` to be applied.
+    pub async fn ask<A: MetadataAsk>(&self, ask: A) -> Result<A::Answer, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = Box::new(Asked { ask: Some(ask), answer: None, reply });
+        self.queue.send(asked).await.map_err(|_| not_controller())?;
+        answer.await.map_err(|_| not_controller())?
+    }
+}
+
+/// The controller of this node: active while the quorum follows it.
+pub struct Controller {
+    env: Env,
+    quorum: Quorum,
+    queue: mpsc::Receiver<Box<dyn Pending>>,
+    rules: Rules,
+    identity: ActiveController,
+    /// The first records of a cluster's life.
+    bootstrap: Vec<MetadataRecord>,
+}
+
+impl Controller {
+    pub fn new(
+        env: &Env,
+        quorum: Quorum,
+        rules: Rules,
+        identity: ActiveController,
+        bootstrap: Vec<MetadataRecord>,
+    ) -> (Controller, Asks) {
+        let (asks, queue) = mpsc::channel(ASKS_MAX);
+        (Controller { env: env.clone(), quorum, queue, rules, identity, bootstrap }, Asks { queue: asks })
+    }
+
+    /// Runs until the quorum has ended or nobody can ask any more, and says why.
+    pub async fn run(mut self) -> String {
+        loop {
+            let served = match self.claim().await {
+                Ok(epoch) => self.serve(epoch).await,
+                Err(reason) => Err(reason),
+            };
+            if let Err(reason) = served {
+                return reason;
+            }
+        }
+    }
+
+    /// Becomes the active controller and returns the epoch. That raft calls this node leader is not enough: a leader
+    /// that restarts resumes its term, and rounds of its earlier life may still be on their way. The claim comes after
+    /// them in the log, and takes effect only if it was made from what they left.
+    async fn claim(&self) -> Result<i32, String> {
+        loop {
+            self.quorum.leading().await?;
+            let image = self.quorum.image();
+            let epoch = image.index.controller_epoch + 1;
+            let ActiveController { node, directory, incarnation } = self.identity;
+            let mut records = vec![MetadataRecord::ControllerClaim { epoch, node, directory, incarnation }];
+            if image.cluster_id.is_zero() {
+                records.extend(self.bootstrap.iter().cloned());
+            }
+            match self.quorum.propose(image.index, records).await {
+                Proposed::Applied { .. } => {
+                    tracing::info!(epoch, node = %self.identity.node, "this node is the active controller");
+                    return Ok(epoch);
+                }
+                Proposed::Stale => tracing::debug!(epoch, "the claim came behind another round"),
+                Proposed::NotLeader => self.pause().await?,
+                Proposed::Unknown(reason) => {
+                    tracing::warn!(epoch, reason, "the fate of the claim is unknown");
+                    self.pause().await?;
+                }
+            }
+        }
+    }
+
+    async fn pause(&self) -> Result<(), String> {
+        tokio::select! {
+            biased;
+            reason = self.quorum.ended() => Err(reason),
+            () = self.env.sleep(CLAIM_RETRY) => Ok(()),
+        }
+    }
+
+    /// Runs rounds until this controller is no longer active (`Ok`) or can never be again (`Err`).
+    async fn serve(&mut self, epoch: i32) -> Result<(), String> {
+        let quorum = self.quorum.clone();
+        let mut ended = pin!(quorum.ended());
+        loop {
+            let first = tokio::select! {
+                biased;
+                reason = &mut ended => return Err(reason),
+                ask = self.queue.recv() => ask.ok_or("nobody can ask any more")?,
+            };
+            let image = self.quorum.image();
+            let mut round = Round::new((*image).clone(), self.rules.clone());
+            if image.index.controller_epoch != epoch {
+                first.release(Err(not_controller()));
+                return Ok(());
+            }
+            let asks = self.decide(first, &mut round);
+            let fate = self.settle(image.index, round.records).await;
+            let active = fate.is_ok();
+            for ask in asks {
+                ask.release(fate.clone());
+            }
+            if !active {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Decides `first` and everything that waits behind it.
+    fn decide(&mut self, first: Box<dyn Pending>, round: &mut Round) -> Vec<Box<dyn Pending>> {
+        let mut asks = Vec::new();
+        let mut next = Some(first);
+        while let Some(mut ask) = next {
+            ask.decide(round);
+            asks.push(ask);
+            let full = round.records.len() >= ROUND_RECORDS_MAX || asks.len() >= ASKS_MAX;
+            next = if full { None } else { self.queue.try_recv().ok() };
+        }
+        asks
+    }
+
+    /// Brings a round into the log. A round without records has only read what was applied already.
+    async fn settle(&self, stamp: ImageIndex, records: Vec<MetadataRecord>) -> Result<(), ApiError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        match self.quorum.propose(stamp, records).await {
+            Proposed::Applied { .. } => Ok(()),
+            Proposed::Stale | Proposed::NotLeader => Err(not_controller()),
+            Proposed::Unknown(reason) => {
+                tracing::warn!(reason, "the fate of a metadata round is unknown");
+                Err(ApiError::new(ErrorCode::RequestTimedOut, "The request timed out."))
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Finalized feature levels (KIP-584): the section of the image, its replay, and the decision to change them.
+//!
+//! Invariant: a feature at level 0 is absent. Our records do not depend on `metadata.version`, so lowering it loses
+//! nothing and is allowed as a safe downgrade. Sentences are Kafka's (`FeatureControlManager`). Pure.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::error::{ApiError, ErrorCode};
+use crate::metadata::image::ClusterImage;
+use crate::metadata::record::MetadataRecord;
+
+const METADATA_VERSION: &str = "metadata.version";
+const KRAFT_VERSION: &str = "kraft.version";
+
+/// The finalized level of every feature that is on.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Features {
+    levels: OrdMap<Arc<str>, i16>,
+}
+
+impl Features {
+    /// The finalized level; 0 if the feature is off.
+    pub fn level(&self, name: &str) -> i16 {
+        self.levels.get(name).copied().unwrap_or(0)
+    }
+
+    /// Every feature that is on, in the order of names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, i16)> {
+        self.levels.iter().map(|(name, level)| (&**name, *level))
+    }
+
+    pub(super) fn set(&mut self, name: &str, level: i16) {
+        if level == 0 {
+            self.levels.remove(name);
+        } else {
+            self.levels.insert(name.into(), level);
+        }
+    }
+
+    /// The records that build this section from nothing.
+    pub(super) fn records(&self) -> impl Iterator<Item = MetadataRecord> {
+        self.iter().map(|(name, level)| MetadataRecord::FeatureLevel { name: name.to_owned(), level })
+    }
+}
+
+/// How far an update may go (`FeatureUpdate.UpgradeType`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UpgradeType {
+    Upgrade,
+    SafeDowngrade,
+    UnsafeDowngrade,
+}
+
+/// A level to finalize; 0 switches the feature off.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FeatureUpdate {
+    pub name: String,
+    pub level: i16,
+    pub upgrade_type: UpgradeType,
+}
+
+/// Decides a whole UpdateFeatures request: every update, or none (KIP-1022).
+pub fn decide_update(image: &ClusterImage, updates: &[FeatureUpdate]) -> Result<Vec<MetadataRecord>, ApiError> {
+    let mut records = Vec::new();
+    for update in updates {
+        if let Err(why) = check(image, update) {
+            let message = format!(
+                "The update failed for all features since the following feature had an error: Invalid update \
+                 version {} for feature {}. {why}",
+                update.level, update.name
+            );
+            return Err(ApiError::new(ErrorCode::InvalidUpdateVersion, message));
+        }
+        if image.features.level(&update.name) != update.level {
+            records.push(MetadataRecord::FeatureLevel { name: update.name.clone(), level: update.level });
+        }
+    }
+    Ok(records)
+}
+
+fn check(image: &ClusterImage, update: &FeatureUpdate) -> Result<(), String> {
+    if update.level < 0 {
+        return Err("A feature version cannot be less than 0.".into());
+    }
+    check_supported(image, update)?;
+    let current = image.features.level(&update.name);
+    let upgrade = update.upgrade_type == UpgradeType::Upgrade;
+    if update.level < current && upgrade {
+        return Err("Can't downgrade the version of this feature without setting the upgrade type to either safe or \
+                    unsafe downgrade."
+            .into());
+    }
+    if update.level > current && !upgrade {
+        return Err("Can't downgrade to a newer version.".into());
+    }
+    if update.level < current && update.name == KRAFT_VERSION {
+        return Err("Can't downgrade the version of this feature.".into());
+    }
+    if update.level < current && update.name == METADATA_VERSION && update.upgrade_type == UpgradeType::UnsafeDowngrade
+    {
+        return Err("Unsafe metadata downgrade is not supported in this version.".into());
+    }
+    Ok(())
+}
+
+/// Every registered broker must be able to work at the level. The voter is one of them, so Kafka's words for
+/// "this controller" are used for the broker that is the controller.
+fn check_supported(image: &ClusterImage, update: &FeatureUpdate) -> Result<(), String> {
+    let controller = image.controller.as_ref().map(|controller| controller.node);
+    let known = image.brokers.iter().map(|broker| (broker.id, &broker.features));
+    for (id, features) in known {
+        let who = if controller == Some(id) { format!("Local controller {id}") } else { format!("Broker {id}") };
+        match features.get(&update.name) {
+            None => return Err(format!("{who} does not support this feature.")),
+            Some((min, max)) if !(*min..=*max).contains(&update.level) => {
+                return Err(format!("{who} only supports versions {min}-{max}"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Where the replicas of new partitions go.
+//!
+//! The brokers stand in a ring in which neighbours are of different racks as far as possible. Leaders walk the ring;
+//! followers are the next brokers on it, first those of racks the partition does not have yet, and each time round
+//! the ring the followers start one place further on, so that the partitions of one leader have different followers.
+//! Invariants: the same arguments give the same answer; no broker twice in a partition; no fenced leader. Pure.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::ids::{BrokerId, PartitionIndex};
+use crate::metadata::brokers::{Broker, Brokers};
+
+/// Chooses `factor` replicas for each of `partitions`, preferred leader first. The error is Kafka's sentence
+/// (`StripedReplicaPlacer`).
+pub fn place(
+    brokers: &Brokers,
+    partitions: Range<PartitionIndex>,
+    factor: i16,
+    seed: u64,
+) -> Result<Vec<Vec<BrokerId>>, String> {
+    let (unfenced, fenced): (Vec<&Broker>, Vec<&Broker>) =
+        brokers.iter().map(|broker| &**broker).partition(|broker| !broker.fenced);
+    let wanted = usize::try_from(factor).unwrap_or(0);
+    if wanted == 0 {
+        return Err(format!("Invalid replication factor {factor}: the replication factor must be positive."));
+    }
+    if unfenced.is_empty() {
+        return Err("All brokers are currently fenced.".into());
+    }
+    let registered = unfenced.len() + fenced.len();
+    if wanted > registered {
+        return Err(format!(
+            "The target replication factor of {factor} cannot be reached because only {registered} broker(s) are \
+             registered."
+        ));
+    }
+    let leaders = ring(&unfenced);
+    let spare = ring(&fenced);
+    let start = (seed % leaders.len() as u64) as usize;
+    Ok(partitions.map(|index| one(&leaders, &spare, start + index as usize, wanted)).collect())
+}
+
+/// The brokers in an order that takes one of each rack in turn.
+fn ring<'a>(brokers: &[&'a Broker]) -> Vec<&'a Broker> {
+    let mut racks: BTreeMap<Option<&str>, Vec<&Broker>> = BTreeMap::new();
+    for broker in brokers {
+        racks.entry(broker.rack.as_deref()).or_default().push(broker);
+    }
+    let deepest = racks.values().map(Vec::len).max().unwrap_or(0);
+    (0..deepest).flat_map(|row| racks.values().filter_map(move |rack| rack.get(row).copied())).collect()
+}
+
+/// The replicas of the partition at `position` on the ring.
+fn one(leaders: &[&Broker], spare: &[&Broker], position: usize, wanted: usize) -> Vec<BrokerId> {
+    let leader_at = position % leaders.len();
+    let others = leaders.len() - 1;
+    let round = position / leaders.len();
+    let followers = (0..others).map(|step| {
+        let shifted = (step + round) % others;
+        leaders[(leader_at + 1 + shifted) % leaders.len()]
+    });
+    let candidates: Vec<&Broker> = followers.chain(spare.iter().copied()).collect();
+
+    let mut chosen = vec![leaders[leader_at]];
+    // First one of each rack the partition lacks, then whoever is next.
+    for candidate in &candidates {
+        if chosen.len() < wanted && chosen.iter().all(|broker| broker.rack != candidate.rack) {
+            chosen.push(candidate);
+        }
+    }
+    for candidate in &candidates {
+        if chosen.len() < wanted && chosen.iter().all(|broker| broker.id != candidate.id) {
+            chosen.push(candidate);
+        }
+    }
+    chosen.iter().map(|broker| broker.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn cluster(rows: &[(i32, &str, bool)]) -> Brokers {
+        let mut brokers = Brokers::default();
+        for (id, rack, fenced) in rows {
+            let rack = (!rack.is_empty()).then(|| (*rack).to_owned());
+            brokers.register(Broker { rack, fenced: *fenced, ..Broker::plain(*id) });
+        }
+        brokers
+    }
+
+    fn ids(rows: &[&[i32]]) -> Vec<Vec<BrokerId>> {
+        rows.iter().map(|row| row.iter().map(|id| BrokerId(*id)).collect()).collect()
+    }
+
+    #[test]
+    fn leaders_take_turns_and_followers_move_on() {
+        let brokers = cluster(&[(1, "", false), (2, "", false), (3, "", false)]);
+        let placed = place(&brokers, 0..6, 2, 0).unwrap();
+        assert_eq!(placed, ids(&[&[1, 2], &[2, 3], &[3, 1], &[1, 3], &[2, 1], &[3, 2]]));
+        assert_eq!(place(&brokers, 0..1, 2, 1).unwrap(), ids(&[&[2, 3]]), "the seed chooses who is first");
+        assert_eq!(place(&brokers, 4..6, 2, 0).unwrap(), placed[4..], "growing goes on where creating stopped");
+    }
+
+    #[test]
+    fn replicas_spread_over_racks() {
+        let brokers = cluster(&[
+            (1, "a", false),
+            (2, "a", false),
+            (3, "b", false),
+            (4, "b", false),
+            (5, "c", false),
+            (6, "c", false),
+        ]);
+        let rack_of = |id: &BrokerId| brokers.by_id(*id).unwrap().rack.clone();
+        for replicas in place(&brokers, 0..60, 3, 17).unwrap() {
+            assert_eq!(replicas.iter().map(rack_of).collect::<BTreeSet<_>>().len(), 3, "{replicas:?}");
+        }
+        let led =
+            place(&brokers, 0..60, 3, 5).unwrap().into_iter().filter(|replicas| replicas[0] == BrokerId(4)).count();
+        assert_eq!(led, 10);
+    }
+
+    #[test]
+    fn the_fenced_follow_only_if_needed() {
+        let brokers = cluster(&[(1, "", false), (2, "", true), (3, "", false)]);
+        for replicas in place(&brokers, 0..10, 2, 3).unwrap() {
+            assert!(!replicas.contains(&BrokerId(2)));
+        }
+        for replicas in place(&brokers, 0..10, 3, 3).unwrap() {
+            assert_eq!(replicas[2], BrokerId(2));
+        }
+    }
+
+    #[test]
+    fn refusals_are_kafkas() {
+        let one = cluster(&[(1, "", false)]);
+        let too_many = "The target replication factor of 3 cannot be reached because only 1 broker(s) are registered.";
+        assert_eq!(place(&one, 0..1, 3, 0), Err(too_many.into()));
+        let fenced = cluster(&[(1, "", true)]);
+        assert_eq!(place(&fenced, 0..1, 1, 0), Err("All brokers are currently fenced.".into()));
+        assert!(place(&one, 0..1, 0, 0).is_err());
+    }
+}

@@ -1,0 +1,284 @@
+//! The bytes the quorum keeps on disk. They are ours, so that an upgrade of the library rewrites no disk.
+//!
+//! | key | value |
+//! |---|---|
+//! | `c` | the id of the last entry known to be committed: may lag behind |
+//! | `e` + index `u64` | one log entry |
+//! | `p` | the id of the last purged entry |
+//! | `s` | the snapshot: the id of its last entry, the membership, the image |
+//! | `v` | the vote |
+//!
+//! Invariant: every value starts with a version byte; an unknown version is refused. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openraft::impls::leader_id_adv::LeaderId;
+use openraft::{EmptyNode, EntryPayload, Membership};
+
+use crate::ids::{KafkaUuid, WallMillis};
+use crate::metadata::fields::{FieldReader, FieldWriter, Malformed};
+use crate::metadata::image::ImageIndex;
+use crate::metadata::quorum::types::{EncodedRound, Entry, LogId, SnapshotMeta, StoredMembership, Vote, VoterId};
+use crate::metadata::record::{MetadataRecord, RECORD_BYTES_MIN};
+
+pub const COMMITTED_KEY: &[u8] = b"c";
+pub const PURGED_KEY: &[u8] = b"p";
+pub const SNAPSHOT_KEY: &[u8] = b"s";
+pub const VOTE_KEY: &[u8] = b"v";
+
+/// The keys of all entries lie in `ENTRY_KEYS.0 ≤ key < ENTRY_KEYS.1`.
+pub const ENTRY_KEYS: (&[u8], &[u8]) = (b"e", b"f");
+
+const VERSION: u8 = 0;
+
+mod kind {
+    pub const BLANK: u8 = 0;
+    pub const ROUND: u8 = 1;
+    pub const MEMBERSHIP: u8 = 2;
+}
+
+/// The key of the entry at `index`.
+pub fn entry_key(index: u64) -> Vec<u8> {
+    let mut key = ENTRY_KEYS.0.to_vec();
+    key.extend_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// One round of the controller, as an entry carries it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proposal {
+    /// The index of the image the records were decided from.
+    pub stamp: ImageIndex,
+    /// When it was proposed: for people, never for decisions.
+    pub wall_ms: WallMillis,
+    pub records: Vec<MetadataRecord>,
+}
+
+impl Proposal {
+    pub fn encode(&self) -> EncodedRound {
+        let mut out = FieldWriter::new();
+        out.u8(VERSION);
+        out.i32(self.stamp.controller_epoch);
+        out.i64(self.stamp.next_offset);
+        out.i64(self.wall_ms);
+        out.list(self.records.iter(), |out, record| record.encode(out));
+        EncodedRound(out.into_bytes())
+    }
+
+    pub fn decode(round: &EncodedRound) -> Result<Proposal, Malformed> {
+        let mut fields = versioned(&round.0)?;
+        let stamp = ImageIndex { controller_epoch: fields.i32()?, next_offset: fields.i64()? };
+        let wall_ms = fields.i64()?;
+        let records = fields.list(RECORD_BYTES_MIN, MetadataRecord::decode)?;
+        ended(&fields)?;
+        Ok(Proposal { stamp, wall_ms, records })
+    }
+}
+
+pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+    let mut out = FieldWriter::new();
+    out.u8(VERSION);
+    put_log_id(&mut out, &entry.log_id);
+    match &entry.payload {
+        EntryPayload::Blank => out.u8(kind::BLANK),
+        EntryPayload::Normal(round) => {
+            out.u8(kind::ROUND);
+            out.rest(&round.0);
+        }
+        EntryPayload::Membership(membership) => {
+            out.u8(kind::MEMBERSHIP);
+            put_membership(&mut out, membership);
+        }
+    }
+    out.into_bytes()
+}
+
+pub fn decode_entry(bytes: &[u8]) -> Result<Entry, Malformed> {
+    let mut fields = versioned(bytes)?;
+    let log_id = log_id(&mut fields)?;
+    let payload = match fields.u8()? {
+        kind::BLANK => EntryPayload::Blank,
+        kind::ROUND => EntryPayload::Normal(EncodedRound(fields.rest().to_vec())),
+        kind::MEMBERSHIP => EntryPayload::Membership(membership(&mut fields)?),
+        _ => return Err(Malformed("an unknown kind of log entry")),
+    };
+    ended(&fields)?;
+    Ok(Entry { log_id, payload })
+}
+
+pub fn encode_vote(vote: &Vote) -> Vec<u8> {
+    let mut out = FieldWriter::new();
+    out.u8(VERSION);
+    put_leader(&mut out, &vote.leader_id);
+    out.bool(vote.committed);
+    out.into_bytes()
+}
+
+pub fn decode_vote(bytes: &[u8]) -> Result<Vote, Malformed> {
+    let mut fields = versioned(bytes)?;
+    let vote = Vote { leader_id: leader(&mut fields)?, committed: fields.bool()? };
+    ended(&fields)?;
+    Ok(vote)
+}
+
+pub fn encode_log_id(id: &LogId) -> Vec<u8> {
+    let mut out = FieldWriter::new();
+    out.u8(VERSION);
+    put_log_id(&mut out, id);
+    out.into_bytes()
+}
+
+pub fn decode_log_id(bytes: &[u8]) -> Result<LogId, Malformed> {
+    let mut fields = versioned(bytes)?;
+    let id = log_id(&mut fields)?;
+    ended(&fields)?;
+    Ok(id)
+}
+
+pub fn encode_snapshot(meta: &SnapshotMeta, image: &[u8]) -> Vec<u8> {
+    let mut out = FieldWriter::new();
+    out.u8(VERSION);
+    out.optional(meta.last_log_id.as_ref(), put_log_id);
+    out.optional(meta.last_membership.log_id().as_ref(), put_log_id);
+    put_membership(&mut out, meta.last_membership.membership());
+    out.rest(image);
+    out.into_bytes()
+}
+
+/// What the snapshot is of, and the bytes of its image.
+pub fn decode_snapshot(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), Malformed> {
+    let mut fields = versioned(bytes)?;
+    let last_log_id = fields.optional(log_id)?;
+    let membership_id = fields.optional(log_id)?;
+    let last_membership = StoredMembership::new(membership_id, membership(&mut fields)?);
+    Ok((SnapshotMeta { last_log_id, last_membership }, fields.rest()))
+}
+
+fn versioned(bytes: &[u8]) -> Result<FieldReader<'_>, Malformed> {
+    let mut fields = FieldReader::new(bytes);
+    match fields.u8()? {
+        VERSION => Ok(fields),
+        _ => Err(Malformed("a value of an unknown version: written by a newer release")),
+    }
+}
+
+fn ended(fields: &FieldReader<'_>) -> Result<(), Malformed> {
+    if fields.is_empty() { Ok(()) } else { Err(Malformed("bytes behind the last field")) }
+}
+
+fn put_voter(out: &mut FieldWriter, voter: &VoterId) {
+    out.i32(voter.node);
+    out.uuid(KafkaUuid(voter.directory));
+}
+
+fn voter(fields: &mut FieldReader<'_>) -> Result<VoterId, Malformed> {
+    Ok(VoterId { node: fields.i32()?, directory: fields.uuid()?.0 })
+}
+
+fn put_leader(out: &mut FieldWriter, leader: &LeaderId<u64, VoterId>) {
+    out.u64(leader.term);
+    put_voter(out, &leader.node_id);
+}
+
+fn leader(fields: &mut FieldReader<'_>) -> Result<LeaderId<u64, VoterId>, Malformed> {
+    Ok(LeaderId { term: fields.u64()?, node_id: voter(fields)? })
+}
+
+fn put_log_id(out: &mut FieldWriter, id: &LogId) {
+    put_leader(out, &id.leader_id);
+    out.u64(id.index);
+}
+
+fn log_id(fields: &mut FieldReader<'_>) -> Result<LogId, Malformed> {
+    Ok(LogId { leader_id: leader(fields)?, index: fields.u64()? })
+}
+
+fn put_membership(out: &mut FieldWriter, membership: &Membership<VoterId, EmptyNode>) {
+    out.list(membership.get_joint_config().iter(), |out, config| out.list(config.iter(), put_voter));
+    let nodes: Vec<&VoterId> = membership.nodes().map(|(voter, _)| voter).collect();
+    out.list(nodes.into_iter(), put_voter);
+}
+
+fn membership(fields: &mut FieldReader<'_>) -> Result<Membership<VoterId, EmptyNode>, Malformed> {
+    const VOTER_BYTES: usize = 20;
+    let configs = fields.list(4, |fields| Ok(fields.list(VOTER_BYTES, voter)?.into_iter().collect::<BTreeSet<_>>()))?;
+    let nodes = fields.list(VOTER_BYTES, |fields| Ok((voter(fields)?, EmptyNode::new())))?;
+    let nodes: BTreeMap<_, _> = nodes.into_iter().collect();
+    // A node that never joined has no configuration at all, which `Membership::new` accepts too.
+    Membership::new(configs, nodes).map_err(|_| Malformed("a membership whose voters are not its nodes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample_log_id() -> LogId {
+        LogId { leader_id: LeaderId { term: 3, node_id: VoterId { node: 1, directory: 0xfeed } }, index: 41 }
+    }
+
+    fn sample_membership() -> Membership<VoterId, EmptyNode> {
+        let voters: BTreeSet<VoterId> = [1, 2].into_iter().map(|node| VoterId { node, directory: 9 }).collect();
+        let learner = VoterId { node: 3, directory: 9 };
+        let nodes: BTreeMap<_, _> = voters.iter().copied().chain([learner]).map(|id| (id, EmptyNode::new())).collect();
+        Membership::new(vec![voters.clone(), voters], nodes).unwrap()
+    }
+
+    #[test]
+    fn everything_reads_back() {
+        let log_id = sample_log_id();
+        let round = Proposal {
+            stamp: ImageIndex { controller_epoch: 4, next_offset: 17 },
+            wall_ms: 1_700_000_000_000,
+            records: vec![MetadataRecord::NoOp, MetadataRecord::ProducerIds { next: 1000 }],
+        };
+        assert_eq!(Proposal::decode(&round.encode()), Ok(round.clone()));
+        let payloads =
+            [EntryPayload::Blank, EntryPayload::Normal(round.encode()), EntryPayload::Membership(sample_membership())];
+        for payload in payloads {
+            let entry = Entry { log_id, payload };
+            assert_eq!(decode_entry(&encode_entry(&entry)), Ok(entry));
+        }
+        let vote = Vote { leader_id: log_id.leader_id, committed: true };
+        assert_eq!(decode_vote(&encode_vote(&vote)), Ok(vote));
+        assert_eq!(decode_log_id(&encode_log_id(&log_id)), Ok(log_id));
+        let last_membership = StoredMembership::new(Some(log_id), sample_membership());
+        let meta = SnapshotMeta { last_log_id: Some(log_id), last_membership };
+        assert_eq!(decode_snapshot(&encode_snapshot(&meta, b"image")), Ok((meta, b"image".as_slice())));
+        let nothing = SnapshotMeta::default();
+        assert_eq!(decode_snapshot(&encode_snapshot(&nothing, b"")), Ok((nothing, b"".as_slice())));
+    }
+
+    #[test]
+    fn bytes_on_disk_stay_what_they_are() {
+        let id = "00 0000000000000003 00000001 0000000000000000000000000000feed 0000000000000029";
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(&encode_log_id(&sample_log_id())), id.replace(' ', ""));
+        let blank = Entry { log_id: sample_log_id(), payload: EntryPayload::Blank };
+        assert_eq!(hex(&encode_entry(&blank)), format!("{id}00").replace(' ', ""));
+        let vote = Vote { leader_id: sample_log_id().leader_id, committed: true };
+        let expected = "00 0000000000000003 00000001 0000000000000000000000000000feed 01";
+        assert_eq!(hex(&encode_vote(&vote)), expected.replace(' ', ""));
+        let round = Proposal { stamp: ImageIndex { controller_epoch: 1, next_offset: 2 }, wall_ms: 3, records: vec![] };
+        assert_eq!(hex(&round.encode().0), "0000000001000000000000000200000000000000030000 0000".replace(' ', ""));
+    }
+
+    #[test]
+    fn a_newer_version_is_refused() {
+        let mut bytes = encode_log_id(&sample_log_id());
+        bytes[0] = VERSION + 1;
+        assert!(decode_log_id(&bytes).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn decoders_survive_anything(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode_entry(&bytes);
+            let _ = decode_vote(&bytes);
+            let _ = decode_log_id(&bytes);
+            let _ = decode_snapshot(&bytes);
+            let _ = Proposal::decode(&EncodedRound(bytes));
+        }
+    }
+}

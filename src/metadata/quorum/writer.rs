@@ -1,0 +1,90 @@
+//! The one writer of the quorum's store: jobs are written in the order they were handed in, as many at once as wait.
+//!
+//! Invariants: one write is under way at a time, so flushes are reported in order (openraft issue 1960); after the
+//! first failure nothing is written any more and every job fails, because a failed sync is final.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::env::Env;
+use crate::metadata::quorum::store::{MetaStore, Write};
+
+/// Jobs that may wait; a further one waits for a place.
+const JOBS_MAX: usize = 1024;
+
+/// Called with the outcome of a job.
+pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+struct Job {
+    writes: Vec<Write>,
+    sync: bool,
+    done: Option<Done>,
+}
+
+/// Hands jobs to the writer. Cheap to clone; the writer ends with its last handle.
+#[derive(Clone)]
+pub struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Writer {
+    pub fn start(env: &Env, store: Arc<dyn MetaStore>) -> Writer {
+        let (jobs, queue) = mpsc::channel(JOBS_MAX);
+        env.spawn(run(env.clone(), store, queue));
+        Writer { jobs }
+    }
+
+    /// Writes in the background, without a sync: a later synced job makes it durable.
+    pub async fn lazily(&self, writes: Vec<Write>) -> io::Result<()> {
+        self.submit(Job { writes, sync: false, done: None }).await
+    }
+
+    /// Writes and syncs in the background; `done` hears of it.
+    pub async fn durably_then(&self, writes: Vec<Write>, done: Done) -> io::Result<()> {
+        self.submit(Job { writes, sync: true, done: Some(done) }).await
+    }
+
+    /// Returns when the writes, and all before them, are durable.
+    pub async fn durably(&self, writes: Vec<Write>) -> io::Result<()> {
+        let (answer, outcome) = oneshot::channel();
+        let done: Done = Box::new(move |result| drop(answer.send(result)));
+        self.durably_then(writes, done).await?;
+        outcome.await.map_err(|_| gone())?
+    }
+
+    async fn submit(&self, job: Job) -> io::Result<()> {
+        self.jobs.send(job).await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the writer of the metadata store has ended")
+}
+
+async fn run(env: Env, store: Arc<dyn MetaStore>, mut queue: mpsc::Receiver<Job>) {
+    let mut jobs = Vec::new();
+    let mut failure: Option<io::Error> = None;
+    while queue.recv_many(&mut jobs, JOBS_MAX).await > 0 {
+        let mut writes = Vec::new();
+        let mut sync = false;
+        for job in &mut jobs {
+            writes.append(&mut job.writes);
+            sync |= job.sync;
+        }
+        if failure.is_none() {
+            let store = store.clone();
+            failure = env.blocking(move || store.put_many(writes, sync)).await.err();
+            if let Some(failure) = &failure {
+                tracing::error!(%failure, "the metadata store cannot be written any more");
+            }
+        }
+        for done in jobs.drain(..).filter_map(|job| job.done) {
+            done(match &failure {
+                None => Ok(()),
+                Some(failure) => Err(io::Error::new(failure.kind(), failure.to_string())),
+            });
+        }
+    }
+}

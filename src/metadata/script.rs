@@ -1,0 +1,367 @@
+//! Runs `scripts/*.txt`: asks as text, and below each what was answered (`=`) and recorded (`+`).
+//!
+//! `UPDATE=1` rewrites the files from what happened. After every script the image is rebuilt from the records, from
+//! their bytes and from a snapshot, and must be the same: replay ≡ live.
+
+use std::fmt::{Debug, Write};
+use std::path::PathBuf;
+
+use super::*;
+use crate::error::ErrorCode;
+use crate::metadata::controller::{MetadataAsk, Round};
+use crate::metadata::fields::{FieldReader, FieldWriter};
+use crate::metadata::tests::rules;
+
+/// Compares `actual` with a file beside this module, or rewrites the file.
+pub(super) fn expect_file(name: &str, actual: &str) {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src", "metadata", "scripts", name].iter().collect();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, actual).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&path).unwrap();
+    for (line, (expected, actual)) in expected.lines().zip(actual.lines()).enumerate() {
+        assert_eq!(actual, expected, "{name}:{}", line + 1);
+    }
+    assert_eq!(actual.lines().count(), expected.lines().count(), "{name} has another length");
+}
+
+fn read_script(name: &str) -> String {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src", "metadata", "scripts", name].iter().collect();
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[derive(Default)]
+struct Runner {
+    image: ClusterImage,
+    records: Vec<MetadataRecord>,
+    /// Topics so far: their ids are counted.
+    topics: u128,
+    transcript: String,
+}
+
+fn run(name: &str) {
+    let mut runner = Runner::default();
+    let script = read_script(name);
+    for line in script.lines().filter(|line| !line.starts_with(['=', '+'])) {
+        runner.transcript.push_str(line);
+        runner.transcript.push('\n');
+        if let Some(ask) = line.strip_prefix("> ") {
+            runner.ask(ask);
+        }
+    }
+    runner.check_replay();
+    expect_file(name, &runner.transcript);
+}
+
+/// The words of an ask: plain ones, and `key=value` ones.
+struct Words<'a>(Vec<&'a str>);
+
+impl<'a> Words<'a> {
+    fn new(text: &'a str) -> Words<'a> {
+        Words(text.split_whitespace().collect())
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.0.contains(&word)
+    }
+
+    fn value(&self, key: &str) -> Option<&'a str> {
+        self.0.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    }
+
+    fn number<T: std::str::FromStr<Err: Debug>>(&self, key: &str, absent: T) -> T {
+        self.value(key).map_or(absent, |text| text.parse().unwrap())
+    }
+}
+
+fn broker_lists(text: &str) -> Vec<Vec<BrokerId>> {
+    let list =
+        |list: &str| list.split(',').filter(|id| !id.is_empty()).map(|id| BrokerId(id.parse().unwrap())).collect();
+    text.split('/').map(list).collect()
+}
+
+impl Runner {
+    fn ask(&mut self, text: &str) {
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let words = Words::new(rest);
+        let validate = words.has("validate");
+        match verb {
+            "create" => {
+                let topics = rest.split(" and ").map(|topic| self.new_topic(topic)).collect();
+                self.decide(asks::CreateTopics { topics, seed: 0, validate }, |answers| {
+                    let short = |created: CreatedTopic| (created.partitions, created.replication_factor);
+                    said_all(answers.into_iter().map(|answer| answer.map(short)))
+                });
+            }
+            "delete" => {
+                let id = self.image.topics.by_name(words.0[0]).map_or(KafkaUuid(999), |topic| topic.id);
+                self.decide(asks::DeleteTopics { ids: vec![id] }, said_all);
+            }
+            "grow" => {
+                let assignments = words.value("assign").map(broker_lists);
+                let growth = Growth { topic: words.0[0].into(), count: words.number("count", 0), assignments };
+                self.decide(asks::CreatePartitions { growths: vec![growth], seed: 0, validate }, said_all);
+            }
+            "alter" | "replace" => {
+                let alteration = alteration(verb, &words);
+                self.decide(asks::AlterSettings { alterations: vec![alteration], validate }, said_all);
+            }
+            "producer-ids" => self.decide(asks::AllocateProducerIds, |ids| format!("{ids:?}")),
+            "features" => {
+                let updates = feature_updates(&words);
+                self.decide(asks::UpdateFeatures { updates, validate }, |answer| said(&answer));
+            }
+            "join" => {
+                let registration = registration(&words);
+                self.decide(asks::JoinCluster { registration }, |answer| said(&answer));
+            }
+            "register" => self.decide(Register(registration(&words)), |answer| said(&answer)),
+            "claim" => self.decide(Claim, |()| "claimed".into()),
+            other => panic!("no such ask: {other}"),
+        }
+    }
+
+    fn new_topic(&mut self, text: &str) -> (NewTopic, TopicId) {
+        let words = Words::new(text);
+        let manual = words.value("assign").map(broker_lists).unwrap_or_default();
+        let first = words.number("from", 0);
+        let configs = words.0.iter().filter_map(|word| word.strip_prefix("config:"));
+        let new = NewTopic {
+            name: words.0[0].trim_matches('"').into(),
+            partitions: words.number("partitions", -1),
+            replication_factor: words.number("rf", -1),
+            assignments: (first..).zip(manual).collect(),
+            configs: configs
+                .map(|config| match config.split_once('=') {
+                    Some((key, value)) => (key.into(), Some(value.into())),
+                    None => (config.into(), None),
+                })
+                .collect(),
+        };
+        self.topics += 1;
+        (new, KafkaUuid(self.topics))
+    }
+
+    fn decide<A: MetadataAsk>(&mut self, ask: A, say: impl FnOnce(A::Answer) -> String) {
+        let mut round = Round::new(self.image.clone(), rules());
+        let answer = ask.decide(&mut round);
+        writeln!(self.transcript, "= {}", say(answer)).unwrap();
+        for record in round.records() {
+            writeln!(self.transcript, "+ {}", described(record)).unwrap();
+        }
+        self.records.extend_from_slice(round.records());
+        self.image = round.image().clone();
+    }
+
+    fn check_replay(&self) {
+        assert_eq!(ClusterImage::default().replay(&self.records), self.image, "replay ≡ live");
+        let mut out = FieldWriter::new();
+        for record in &self.records {
+            record.encode(&mut out);
+        }
+        let bytes = out.into_bytes();
+        let mut fields = FieldReader::new(&bytes);
+        for record in &self.records {
+            assert_eq!(MetadataRecord::decode(&mut fields).as_ref(), Ok(record));
+        }
+        let snapshot = ClusterImage::decode_snapshot(&self.image.encode_snapshot()).unwrap();
+        assert_eq!(snapshot, self.image, "snapshot ≡ live");
+    }
+}
+
+/// Registers without unfencing, as a broker does that has not caught up.
+struct Register(Registration);
+
+impl MetadataAsk for Register {
+    type Answer = Result<i64, ApiError>;
+
+    fn decide(self, round: &mut Round) -> Self::Answer {
+        let (records, epoch) = brokers::decide_register(round.image(), self.0)?;
+        round.accept(records);
+        Ok(epoch)
+    }
+}
+
+struct Claim;
+
+impl MetadataAsk for Claim {
+    type Answer = ();
+
+    fn decide(self, round: &mut Round) {
+        let epoch = round.image().index.controller_epoch + 1;
+        let (node, directory, incarnation) = (BrokerId(1), KafkaUuid(10), KafkaUuid(20));
+        round.accept(vec![MetadataRecord::ControllerClaim { epoch, node, directory, incarnation }]);
+    }
+}
+
+fn registration(words: &Words<'_>) -> Registration {
+    let max = words.number("metadata-max", 30);
+    Registration {
+        id: BrokerId(words.0[0].parse().unwrap()),
+        incarnation: KafkaUuid(words.number("life", 1)),
+        rack: words.value("rack").map(str::to_owned),
+        endpoints: Vec::new(),
+        features: [("metadata.version", (7, max)), ("transaction.version", (0, 2)), ("kraft.version", (0, 1))]
+            .map(|(name, range)| (name.to_owned(), range))
+            .into(),
+        log_dirs: Vec::new(),
+    }
+}
+
+fn kind(word: &str) -> ResourceKind {
+    match word {
+        "topic" => ResourceKind::Topic,
+        "broker" => ResourceKind::Broker,
+        "group" => ResourceKind::Group,
+        "client-metrics" => ResourceKind::ClientMetrics,
+        other => panic!("no such kind: {other}"),
+    }
+}
+
+fn alteration(verb: &str, words: &Words<'_>) -> SettingAlteration {
+    let rest = words.0[2..].iter().filter(|word| **word != "validate");
+    let alteration = if verb == "replace" {
+        let pair = |word: &&str| word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())).unwrap();
+        Alteration::Replace(rest.map(pair).collect())
+    } else {
+        Alteration::Change(rest.map(|word| change(word)).collect())
+    };
+    SettingAlteration { kind: kind(words.0[0]), name: words.0[1].trim_matches('"').into(), alteration }
+}
+
+/// `key=value`, `-key`, `key+=items`, `key-=items`; the value in force of every list is `delete`.
+fn change(word: &str) -> (String, SettingChange) {
+    let base = || "delete".to_owned();
+    if let Some(key) = word.strip_prefix('-') {
+        return (key.into(), SettingChange::Delete);
+    }
+    let (key, value) = word.split_once('=').unwrap();
+    let value = value.to_owned();
+    if let Some(key) = key.strip_suffix('+') {
+        (key.into(), SettingChange::Append { items: value, base: base() })
+    } else if let Some(key) = key.strip_suffix('-') {
+        (key.into(), SettingChange::Subtract { items: value, base: base() })
+    } else {
+        (key.into(), SettingChange::Set(value))
+    }
+}
+
+fn feature_updates(words: &Words<'_>) -> Vec<FeatureUpdate> {
+    let upgrade_type = match (words.has("safe"), words.has("unsafe")) {
+        (true, _) => UpgradeType::SafeDowngrade,
+        (_, true) => UpgradeType::UnsafeDowngrade,
+        _ => UpgradeType::Upgrade,
+    };
+    let pairs = words.0.iter().filter_map(|word| word.split_once('='));
+    pairs
+        .map(|(name, level)| FeatureUpdate { name: name.into(), level: level.parse().unwrap(), upgrade_type })
+        .collect()
+}
+
+fn said_all<T: Debug>(answers: impl IntoIterator<Item = Result<T, ApiError>>) -> String {
+    answers.into_iter().map(|answer| said(&answer)).collect::<Vec<_>>().join("\n= ")
+}
+
+fn said<T: Debug>(answer: &Result<T, ApiError>) -> String {
+    match answer {
+        Ok(value) => format!("ok {value:?}").replace("ok ()", "ok"),
+        Err(ApiError { code: ErrorCode::None, .. }) => panic!("an error without a code"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A record in few words.
+fn described(record: &MetadataRecord) -> String {
+    match record {
+        MetadataRecord::ControllerClaim { epoch, node, .. } => format!("ControllerClaim epoch={epoch} node={node}"),
+        MetadataRecord::RegisterBroker(broker) => {
+            let Broker { id, epoch, incarnation, rack, fenced, .. } = broker;
+            let rack = rack.as_ref().map_or(String::new(), |rack| format!(" rack={rack}"));
+            format!("RegisterBroker {id} epoch={epoch} life={}{rack} fenced={fenced}", incarnation.0)
+        }
+        MetadataRecord::BrokerChange(BrokerChange { id, epoch, fenced, .. }) => {
+            format!("BrokerChange {id} epoch={epoch} fenced={fenced:?}")
+        }
+        MetadataRecord::Topic { id, name } => format!("Topic {name} id={}", id.0),
+        MetadataRecord::RemoveTopic { id } => format!("RemoveTopic id={}", id.0),
+        MetadataRecord::Partition { topic, index, registration } => {
+            let PartitionRegistration { replicas, isr, leader, leader_epoch, .. } = registration;
+            let (replicas, isr, leader) = (list(replicas), list(isr), list(leader.as_slice()));
+            format!("Partition {}-{index} replicas={replicas} isr={isr} leader={leader}@{leader_epoch}", topic.0)
+        }
+        MetadataRecord::PartitionChange { topic, index, change } => {
+            let isr = change.isr.as_ref().map_or(String::new(), |isr| format!(" isr={}", list(isr)));
+            let leader = change.leader.map_or(String::new(), |leader| format!(" leader={}", list(leader.as_slice())));
+            format!("PartitionChange {}-{index}{isr}{leader}", topic.0)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn list(ids: &[BrokerId]) -> String {
+    ids.iter().map(BrokerId::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn topics() {
+    run("topics.txt");
+}
+
+#[test]
+fn brokers() {
+    run("brokers.txt");
+}
+
+#[test]
+fn settings() {
+    run("settings.txt");
+}
+
+#[test]
+fn features() {
+    run("features.txt");
+}
+
+/// Asks that get in each other's way.
+const ASKS: &[&str] = &[
+    "claim",
+    "join 1 life=1",
+    "join 1 life=2",
+    "join 1 life=3",
+    "register 2 life=1",
+    "join 2 life=1",
+    "join 2 life=2",
+    "create a",
+    "create a.b partitions=3 config:k=1",
+    "create a_b rf=2 and c",
+    "create c assign=1,2/2,1",
+    "create c validate",
+    "delete a",
+    "delete a.b",
+    "delete c",
+    "grow a count=4",
+    "grow c count=5 assign=1,2",
+    "alter topic a k=1",
+    "alter topic a k+=2,3",
+    "alter topic a -k",
+    "replace topic a l=1",
+    "replace topic a",
+    "alter broker 1 k=1",
+    "alter group g k=1",
+    "alter group g -k",
+    "producer-ids",
+    "features transaction.version=2",
+    "features transaction.version=0 safe",
+];
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_decided_replays(asks in proptest::collection::vec(proptest::sample::select(ASKS), 0..60)) {
+        let mut runner = Runner::default();
+        for ask in asks {
+            runner.ask(ask);
+        }
+        runner.check_replay();
+    }
+}

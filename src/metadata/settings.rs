@@ -1,0 +1,263 @@
+//! Settings that live in the metadata log: the section of the image, its replay, and the decision to alter them.
+//!
+//! Invariants: a resource without settings is absent; what a key means and whether a value is legal is decided by the
+//! [`SettingsCheck`] given at start, because this module does not know the table of settings. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use imbl::OrdMap;
+
+use crate::error::{ApiError, ErrorCode};
+use crate::ids::BrokerId;
+use crate::metadata::image::ClusterImage;
+use crate::metadata::record::MetadataRecord;
+use crate::metadata::topics::TopicDefaults;
+
+/// What a setting belongs to; the numbers are Kafka's (`ConfigResource.Type`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ResourceKind {
+    Topic,
+    /// One broker by its id, or every broker under the empty name.
+    Broker,
+    ClientMetrics,
+    Group,
+}
+
+impl ResourceKind {
+    pub const ALL: [ResourceKind; 4] =
+        [ResourceKind::Topic, ResourceKind::Broker, ResourceKind::ClientMetrics, ResourceKind::Group];
+
+    /// The number on the wire and in the log.
+    pub const fn code(self) -> u8 {
+        match self {
+            ResourceKind::Topic => 2,
+            ResourceKind::Broker => 4,
+            ResourceKind::ClientMetrics => 16,
+            ResourceKind::Group => 32,
+        }
+    }
+
+    pub fn from_code(code: u8) -> Option<ResourceKind> {
+        ResourceKind::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+/// The settings of one resource, by key.
+pub type SettingMap = BTreeMap<String, String>;
+
+static NONE: LazyLock<Arc<SettingMap>> = LazyLock::new(Arc::default);
+
+/// Every setting of the cluster.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Settings {
+    kinds: OrdMap<ResourceKind, OrdMap<Arc<str>, Arc<SettingMap>>>,
+}
+
+impl Settings {
+    /// The settings of a resource; empty if it has none.
+    pub fn of(&self, kind: ResourceKind, name: &str) -> Arc<SettingMap> {
+        self.kinds.get(&kind).and_then(|resources| resources.get(name)).unwrap_or(&NONE).clone()
+    }
+
+    /// The names of the resources of a kind that have settings, in order.
+    pub fn names(&self, kind: ResourceKind) -> impl Iterator<Item = &str> {
+        self.kinds.get(&kind).into_iter().flat_map(|resources| resources.keys()).map(|name| &**name)
+    }
+
+    pub(super) fn set(&mut self, kind: ResourceKind, name: &str, key: &str, value: Option<&str>) {
+        let mut settings = self.of(kind, name);
+        let map = Arc::make_mut(&mut settings);
+        match value {
+            Some(value) => map.insert(key.to_owned(), value.to_owned()),
+            None => map.remove(key),
+        };
+        if settings.is_empty() {
+            self.forget(kind, name);
+        } else {
+            self.kinds.entry(kind).or_default().insert(name.into(), settings);
+        }
+    }
+
+    pub(super) fn forget(&mut self, kind: ResourceKind, name: &str) {
+        let Some(resources) = self.kinds.get_mut(&kind) else { return };
+        resources.remove(name);
+        if resources.is_empty() {
+            self.kinds.remove(&kind);
+        }
+    }
+
+    /// The records that build this section from nothing.
+    pub(super) fn records(&self) -> impl Iterator<Item = MetadataRecord> {
+        let resources = self.kinds.iter().flat_map(|(kind, names)| names.iter().map(move |row| (*kind, row)));
+        resources.flat_map(|(kind, (name, settings))| {
+            settings.iter().map(move |(key, value)| MetadataRecord::Config {
+                kind,
+                name: name.to_string(),
+                key: key.clone(),
+                value: Some(value.clone()),
+            })
+        })
+    }
+}
+
+/// Says whether a resource may have exactly these settings; the error is Kafka's sentence.
+pub type SettingsCheck = Arc<dyn Fn(ResourceKind, &str, &SettingMap) -> Result<(), String> + Send + Sync>;
+
+/// What decisions must be told about the world outside the image.
+#[derive(Clone)]
+pub struct Rules {
+    pub topic_defaults: TopicDefaults,
+    pub settings_check: SettingsCheck,
+}
+
+impl Rules {
+    /// Refuses settings that are not legal for the resource.
+    pub fn check(&self, kind: ResourceKind, name: &str, settings: &SettingMap) -> Result<(), ApiError> {
+        (self.settings_check)(kind, name, settings).map_err(|why| ApiError::new(ErrorCode::InvalidConfig, why))
+    }
+}
+
+/// A change of one key (IncrementalAlterConfigs, KIP-339).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SettingChange {
+    Set(String),
+    Delete,
+    /// Adds the items of a comma-separated list that are not there yet. `base` is the value the key has while the
+    /// resource does not set it; the caller knows it, and that the key is a list.
+    Append {
+        items: String,
+        base: String,
+    },
+    /// Takes items off a comma-separated list; `base` as above.
+    Subtract {
+        items: String,
+        base: String,
+    },
+}
+
+/// What shall happen to the settings of one resource.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Alteration {
+    /// The given keys change, the others stay (IncrementalAlterConfigs).
+    Change(Vec<(String, SettingChange)>),
+    /// These settings and no others (AlterConfigs).
+    Replace(SettingMap),
+}
+
+/// An alteration and its resource.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SettingAlteration {
+    pub kind: ResourceKind,
+    pub name: String,
+    pub alteration: Alteration,
+}
+
+/// Decides to alter the settings of one resource: all of it, or nothing.
+pub fn decide_alter(
+    image: &ClusterImage,
+    asked: &SettingAlteration,
+    rules: &Rules,
+) -> Result<Vec<MetadataRecord>, ApiError> {
+    let current = image.settings.of(asked.kind, &asked.name);
+    let next = match &asked.alteration {
+        Alteration::Replace(settings) => settings.clone(),
+        Alteration::Change(changes) => changed(&current, changes),
+    };
+    rules.check(asked.kind, &asked.name, &next)?;
+    check_exists(image, asked.kind, &asked.name)?;
+    let removed = current.keys().filter(|key| !next.contains_key(*key)).map(|key| (key, None));
+    let set = next.iter().filter(|(key, value)| current.get(*key) != Some(value));
+    let differences = removed.chain(set.map(|(key, value)| (key, Some(value))));
+    let record = |(key, value): (&String, Option<&String>)| MetadataRecord::Config {
+        kind: asked.kind,
+        name: asked.name.clone(),
+        key: key.clone(),
+        value: value.cloned(),
+    };
+    Ok(differences.map(record).collect())
+}
+
+fn changed(current: &SettingMap, changes: &[(String, SettingChange)]) -> SettingMap {
+    let mut next = current.clone();
+    for (key, change) in changes {
+        let list = |base: &String| {
+            let value = next.get(key).unwrap_or(base);
+            value.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let value = match change {
+            SettingChange::Delete => None,
+            SettingChange::Set(value) => Some(value.clone()),
+            SettingChange::Append { items, base } => {
+                let mut list = list(base);
+                for item in items.split(',') {
+                    if !list.iter().any(|there| there == item) {
+                        list.push(item.to_owned());
+                    }
+                }
+                Some(list.join(","))
+            }
+            SettingChange::Subtract { items, base } => {
+                let mut list = list(base);
+                list.retain(|there| !items.split(',').any(|item| item == there));
+                Some(list.join(","))
+            }
+        };
+        match value {
+            Some(value) => next.insert(key.clone(), value),
+            None => next.remove(key),
+        };
+    }
+    next
+}
+
+/// Kafka's `ConfigResourceExistenceChecker`: client metrics and groups need not exist.
+fn check_exists(image: &ClusterImage, kind: ResourceKind, name: &str) -> Result<(), ApiError> {
+    match kind {
+        ResourceKind::Topic if image.topics.by_name(name).is_none() => {
+            let message = format!("The topic '{name}' does not exist.");
+            Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, message))
+        }
+        ResourceKind::Broker if !name.is_empty() => match name.parse() {
+            Err(_) => Err(ApiError::new(ErrorCode::InvalidRequest, format!("Invalid broker name {name}"))),
+            Ok(id) if image.brokers.by_id(BrokerId(id)).is_none() => {
+                Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, format!("No node with id {id} found.")))
+            }
+            Ok(_) => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_within_their_kind() {
+        let mut settings = Settings::default();
+        settings.set(ResourceKind::Topic, "b", "k", Some("1"));
+        settings.set(ResourceKind::Topic, "a", "k", Some("1"));
+        settings.set(ResourceKind::Broker, "", "k", Some("1"));
+        settings.set(ResourceKind::Broker, "7", "k", Some("1"));
+        assert_eq!(settings.names(ResourceKind::Topic).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(settings.names(ResourceKind::Broker).collect::<Vec<_>>(), ["", "7"]);
+        assert_eq!(settings.names(ResourceKind::Group).count(), 0);
+        settings.set(ResourceKind::Topic, "a", "k", None);
+        assert_eq!(settings.names(ResourceKind::Topic).collect::<Vec<_>>(), ["b"], "no settings, no row");
+        assert!(settings.of(ResourceKind::Topic, "a").is_empty());
+    }
+
+    #[test]
+    fn lists_grow_and_shrink_from_the_value_in_force() {
+        let append =
+            |items: &str| ("k".to_owned(), SettingChange::Append { items: items.into(), base: "delete".into() });
+        let subtract =
+            |items: &str| ("k".to_owned(), SettingChange::Subtract { items: items.into(), base: "a,b".into() });
+        let none = SettingMap::new();
+        assert_eq!(changed(&none, &[append("compact,delete")])["k"], "delete,compact");
+        assert_eq!(changed(&none, &[subtract("a")])["k"], "b");
+        let set = SettingMap::from([("k".into(), "x".into())]);
+        assert_eq!(changed(&set, &[append("y"), subtract("x")])["k"], "y");
+    }
+}

@@ -1,0 +1,133 @@
+//! Every metric, once: name, kind, labels, help. The exporter and `docs/metrics.md` read this table.
+//!
+//! Names are those that the common exporter rules make of Kafka's MBeans (lower case, `PerSec` meters as `_total`), so
+//! that existing dashboards and alerts work; `kafka_consumergroup_*` and `kafka_topic_partition_*` are
+//! kafka_exporter's,
+//! from the broker itself; `process_*` are Prometheus' own; `ottla_*` have no counterpart in Kafka.
+
+/// How a metric behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows, from the start of the process.
+    Counter,
+    Gauge,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident $kind:ident $name:literal [$($label:literal)*] $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: Metric =
+            Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
+
+        /// Every metric, in the order of the table.
+        pub const METRICS: &[&Metric] = &[$(&$constant),*];
+    };
+}
+
+metrics! {
+    MESSAGES_IN Counter "kafka_server_brokertopicmetrics_messagesin_total" ["topic"]
+        "Records appended; without the label `topic`: of all topics.";
+    BYTES_IN Counter "kafka_server_brokertopicmetrics_bytesin_total" ["topic"] "Bytes of record batches appended.";
+    BYTES_OUT Counter "kafka_server_brokertopicmetrics_bytesout_total" ["topic"] "Bytes of record batches fetched.";
+    PRODUCE_REQUESTS Counter "kafka_server_brokertopicmetrics_totalproducerequests_total" ["topic"]
+        "Partitions produced to, over all requests.";
+    FETCH_REQUESTS Counter "kafka_server_brokertopicmetrics_totalfetchrequests_total" ["topic"]
+        "Partitions fetched from, over all requests.";
+    FAILED_PRODUCE Counter "kafka_server_brokertopicmetrics_failedproducerequests_total" ["topic"]
+        "Appends that were refused.";
+    FAILED_FETCH Counter "kafka_server_brokertopicmetrics_failedfetchrequests_total" ["topic"] "Reads that were refused.";
+    PARTITION_COUNT Gauge "kafka_server_replicamanager_partitioncount" [] "Partitions hosted by this broker.";
+    LEADER_COUNT Gauge "kafka_server_replicamanager_leadercount" [] "Partitions led by this broker.";
+    UNDER_REPLICATED Gauge "kafka_server_replicamanager_underreplicatedpartitions" []
+        "Led partitions with fewer in-sync replicas than replicas.";
+    UNDER_MIN_ISR Gauge "kafka_server_replicamanager_underminisrpartitioncount" []
+        "Led partitions with fewer in-sync replicas than min.insync.replicas.";
+    AT_MIN_ISR Gauge "kafka_server_replicamanager_atminisrpartitioncount" []
+        "Led partitions with exactly min.insync.replicas in-sync replicas.";
+    OFFLINE_REPLICAS Gauge "kafka_server_replicamanager_offlinereplicacount" [] "Hosted partitions whose directory failed.";
+    PRODUCER_IDS Gauge "kafka_server_replicamanager_produceridcount" [] "Idempotent producers with state here.";
+    ACTIVE_CONTROLLER Gauge "kafka_controller_kafkacontroller_activecontrollercount" [] "1 if this node is the controller.";
+    OFFLINE_PARTITIONS Gauge "kafka_controller_kafkacontroller_offlinepartitionscount" [] "Partitions without a leader.";
+    GLOBAL_TOPICS Gauge "kafka_controller_kafkacontroller_globaltopiccount" [] "Topics of the cluster.";
+    GLOBAL_PARTITIONS Gauge "kafka_controller_kafkacontroller_globalpartitioncount" [] "Partitions of the cluster.";
+    ACTIVE_BROKERS Gauge "kafka_controller_kafkacontroller_activebrokercount" [] "Brokers that are not fenced.";
+    FENCED_BROKERS Gauge "kafka_controller_kafkacontroller_fencedbrokercount" [] "Brokers that are fenced.";
+    LAST_APPLIED Gauge "kafka_controller_kafkacontroller_lastappliedrecordoffset" [] "Offset of the last metadata record applied.";
+    PARTITION_UNDER_MIN_ISR Gauge "kafka_cluster_partition_underminisr" ["topic" "partition"] "1 if below min.insync.replicas.";
+    PARTITION_AT_MIN_ISR Gauge "kafka_cluster_partition_atminisr" ["topic" "partition"] "1 if at min.insync.replicas.";
+    PARTITION_UNDER_REPLICATED Gauge "kafka_cluster_partition_underreplicated" ["topic" "partition"]
+        "1 if the ISR is smaller than the replica list.";
+    PARTITION_ISR Gauge "kafka_cluster_partition_insyncreplicascount" ["topic" "partition"] "In-sync replicas.";
+    PARTITION_REPLICAS Gauge "kafka_cluster_partition_replicascount" ["topic" "partition"] "Replicas.";
+    PARTITION_LSO_LAG Gauge "kafka_cluster_partition_laststableoffsetlag" ["topic" "partition"]
+        "High watermark minus last stable offset.";
+    LOG_SIZE Gauge "kafka_log_log_size" ["topic" "partition"] "Bytes of the log.";
+    LOG_START Gauge "kafka_log_log_logstartoffset" ["topic" "partition"] "First readable offset.";
+    LOG_END Gauge "kafka_log_log_logendoffset" ["topic" "partition"] "Offset of the next record.";
+    LOG_SEGMENTS Gauge "kafka_log_log_numlogsegments" ["topic" "partition"] "Chunks of the log's time index (Kafka: segments).";
+    OFFLINE_DIRECTORIES Gauge "kafka_log_logmanager_offlinelogdirectorycount" [] "Data directories that failed.";
+    CONNECTIONS Gauge "kafka_server_socket_server_metrics_connection_count" ["listener"] "Open connections.";
+    REQUESTS Counter "kafka_network_requestmetrics_requests_total" ["request"] "Requests answered, by API.";
+    REQUEST_TIME Counter "kafka_network_requestmetrics_totaltimems_sum" ["request"]
+        "Milliseconds from a request's arrival to its answer, summed.";
+    FETCH_SESSIONS Gauge "kafka_server_fetchsessioncache_numincrementalfetchsessions" [] "Fetch sessions.";
+    FETCH_SESSION_PARTITIONS Gauge "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached" []
+        "Partitions in fetch sessions.";
+    BROKER_STATE Gauge "kafka_server_kafkaserver_brokerstate" [] "0 not running, 1 starting, 2 recovery, 3 running, 7 stopping.";
+    GROUPS Gauge "kafka_coordinator_group_groupmetadatamanager_numgroups" [] "Groups coordinated here.";
+    GROUP_OFFSETS Gauge "kafka_coordinator_group_groupmetadatamanager_numoffsets" [] "Committed offsets kept here.";
+    GROUPS_BY_STATE Gauge "kafka_server_group_coordinator_metrics_group_count" ["protocol" "state"] "Groups by state.";
+    GROUP_OFFSET Gauge "kafka_consumergroup_current_offset" ["consumergroup" "topic" "partition"] "Committed offset of a group.";
+    GROUP_LAG Gauge "kafka_consumergroup_lag" ["consumergroup" "topic" "partition"]
+        "High watermark minus committed offset of a group.";
+    GROUP_MEMBERS Gauge "kafka_consumergroup_members" ["consumergroup"] "Members of a group.";
+    TOPIC_PARTITIONS Gauge "kafka_topic_partitions" ["topic"] "Partitions of a topic.";
+    TOPIC_CURRENT_OFFSET Gauge "kafka_topic_partition_current_offset" ["topic" "partition"] "High watermark.";
+    TOPIC_OLDEST_OFFSET Gauge "kafka_topic_partition_oldest_offset" ["topic" "partition"] "First readable offset.";
+    RAFT_EPOCH Gauge "kafka_server_raftmetrics_current_epoch" [] "Epoch of the metadata quorum's controller.";
+    RAFT_LEADER Gauge "kafka_server_raftmetrics_current_leader" [] "Node that leads the metadata quorum, -1 if none.";
+    RAFT_HIGH_WATERMARK Gauge "kafka_server_raftmetrics_high_watermark" [] "Committed end of the metadata log.";
+    MEMORY Gauge "process_resident_memory_bytes" [] "Resident memory of the process.";
+    CPU Counter "process_cpu_seconds_total" [] "User and system CPU time of the process, in whole seconds.";
+    OPEN_FILES Gauge "process_open_fds" [] "Open file descriptors.";
+    GROUP_COMMITS Counter "ottla_group_commits_total" [] "Group commits of the writer lanes: one sync each.";
+    BUILD Gauge "ottla_build_info" ["version"] "1, with the version of the program.";
+}
+
+/// `docs/metrics.md`.
+pub fn metrics_markdown() -> String {
+    let mut text = String::from(
+        "# Metrics\n\nGenerated from `src/metrics.rs`; do not edit. Served at `/metrics` of `ottla.metrics.listener`.\n\n\
+         | Name | Kind | Labels | Meaning |\n|---|---|---|---|\n",
+    );
+    for metric in METRICS {
+        let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
+        text += &format!("| `{}` | {kind} | {} | {} |\n", metric.name, metric.labels.join(", "), metric.help);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_counters_say_so() {
+        let mut names: Vec<_> = METRICS.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for metric in METRICS.iter().filter(|metric| metric.kind == Kind::Counter) {
+            assert!(metric.name.ends_with("_total") || metric.name.ends_with("_sum"), "{}", metric.name);
+        }
+    }
+}

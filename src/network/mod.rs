@@ -1,0 +1,261 @@
+//! Sockets: listeners, connections, and what they may take.
+//!
+//! ```text
+//! Listeners::bind ──► serve ──► accept loop per listener ──► connection task per client
+//!                                 slots · pace                 frame ─ budget ─ dispatch ─ queue ─ write
+//! ```
+//!
+//! Binding and serving are two steps, because the ports are needed to register the broker and the broker is needed to
+//! serve.
+//!
+//! Invariants: nothing here knows the meaning of a request; what to do with a frame is the [`Dispatch`] that was given.
+//! After [`Network::stop`] no connection is open and no port is bound.
+
+mod budget;
+mod connection;
+mod limits;
+mod slots;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::api::context::{Connection, Services};
+use crate::api::dispatch::{self, Outcome};
+use crate::env::{BoxFuture, Duplex, Env, Listener};
+use budget::Budget;
+use slots::{Slot, Slots};
+
+pub use limits::Limits;
+pub use stats::{Counter, ListenerStats, Stats};
+
+/// How long a listener rests when it cannot accept, for example for want of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What becomes of a frame. When the future is done, so is everything that must keep the order of the connection.
+pub type Dispatch = Arc<dyn Fn(Arc<Connection>, Bytes) -> BoxFuture<'static, Outcome> + Send + Sync>;
+
+/// Frames go to the API.
+pub fn dispatch_to(services: Arc<Services>) -> Dispatch {
+    Arc::new(move |connection, frame| Box::pin(dispatch::dispatch(Arc::clone(&services), connection, frame)))
+}
+
+/// A listener to open: one entry of `listeners`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerSetting {
+    pub name: String,
+    /// Empty or `0.0.0.0` for every interface.
+    pub host: String,
+    /// 0 lets the system choose.
+    pub port: u16,
+}
+
+/// Listeners that are bound and do not accept yet.
+pub struct Listeners {
+    env: Env,
+    bound: Vec<Bound>,
+}
+
+struct Bound {
+    name: Arc<str>,
+    address: SocketAddr,
+    listener: Box<dyn Listener>,
+}
+
+impl Listeners {
+    /// Binds every listener, or none.
+    pub async fn bind(env: &Env, settings: &[ListenerSetting]) -> io::Result<Listeners> {
+        let mut bound = Vec::with_capacity(settings.len());
+        for setting in settings {
+            let listener = env.net().bind(&setting.host, setting.port).await.map_err(|error| {
+                let ListenerSetting { name, host, port } = setting;
+                io::Error::new(error.kind(), format!("listener {name} cannot bind {host}:{port}: {error}"))
+            })?;
+            let address = listener.local_addr()?;
+            bound.push(Bound { name: Arc::from(&*setting.name), address, listener });
+        }
+        Ok(Listeners { env: env.clone(), bound })
+    }
+
+    /// Name and address of every listener, with the port the system chose if port 0 was asked for.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.bound.iter().map(|bound| (&*bound.name, bound.address))
+    }
+
+    /// Accepts connections from now on.
+    pub fn serve(self, limits: Limits, dispatch: Dispatch) -> Network {
+        let by_listener =
+            |bound: &Bound| Arc::new(ListenerStats { listener: Arc::clone(&bound.name), ..ListenerStats::default() });
+        let stats = Arc::new(Stats { listeners: self.bound.iter().map(by_listener).collect() });
+        let shared = Arc::new(Shared {
+            budget: Budget::new(limits.in_flight_bytes_max),
+            limits: ArcSwap::from_pointee(limits),
+            dispatch,
+            slots: Slots::default(),
+            next_accept: Mutex::new(self.env.now()),
+            next_id: AtomicU64::new(0),
+            phase: watch::Sender::new(Phase::Serving),
+            env: self.env,
+        });
+        for (bound, stats) in self.bound.into_iter().zip(&stats.listeners) {
+            tracing::info!(listener = &*bound.name, address = %bound.address, "listening");
+            let accepting = Acceptor { shared: Arc::clone(&shared), bound, stats: Arc::clone(stats) };
+            shared.env.spawn(accepting.run());
+        }
+        Network { shared, stats }
+    }
+}
+
+/// How far the network has come. It only moves on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Phase {
+    Serving,
+    /// No connection and no request is taken any more; those that were taken are answered.
+    Draining,
+    /// Whatever is open is dropped.
+    Closed,
+}
+
+/// What listeners and connections share.
+struct Shared {
+    env: Env,
+    limits: ArcSwap<Limits>,
+    dispatch: Dispatch,
+    slots: Slots,
+    budget: Budget,
+    /// When the creation rate allows the next connection.
+    next_accept: Mutex<Instant>,
+    next_id: AtomicU64,
+    phase: watch::Sender<Phase>,
+}
+
+/// Listeners that accept, and their connections.
+pub struct Network {
+    shared: Arc<Shared>,
+    stats: Arc<Stats>,
+}
+
+impl Network {
+    /// The counters.
+    pub fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// Bytes of requests that are in flight.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.shared.budget.used()
+    }
+
+    /// Replaces the limits, for connections and frames to come; what may be in flight stays as it was at the start.
+    pub fn limit(&self, limits: Limits) {
+        self.shared.limits.store(Arc::new(limits));
+    }
+
+    /// Stops accepting and reading at once, gives requests in flight up to `grace` to be answered, then closes
+    /// everything.
+    pub async fn stop(&self, grace: Duration) {
+        self.shared.phase.send_replace(Phase::Draining);
+        if self.shared.env.timeout(grace, self.shared.phase.closed()).await.is_none() {
+            tracing::info!("requests still in flight are dropped");
+        }
+        self.shared.phase.send_replace(Phase::Closed);
+        self.shared.phase.closed().await;
+    }
+}
+
+/// One listener's accept loop.
+struct Acceptor {
+    shared: Arc<Shared>,
+    bound: Bound,
+    stats: Arc<ListenerStats>,
+}
+
+impl Acceptor {
+    async fn run(self) {
+        let mut phase = self.shared.phase.subscribe();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = connection::reached(&mut phase, Phase::Draining) => return,
+                accepted = self.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(error) => {
+                    tracing::warn!(listener = &*self.bound.name, %error, "cannot accept");
+                    self.shared.env.sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// The next connection, not before there is a place for it.
+    async fn accept(&self) -> io::Result<(Box<dyn Duplex>, SocketAddr)> {
+        let shared = &self.shared;
+        let limits = shared.limits.load_full();
+        shared.slots.below(limits.connections_max).await;
+        let accepted = self.bound.listener.accept().await?;
+        let pace = Duration::from_secs(1).checked_div(limits.connections_per_second_max).unwrap_or(Duration::ZERO);
+        let turn = {
+            let mut next = shared.next_accept.lock();
+            let turn = (*next).max(shared.env.now());
+            *next = turn + pace;
+            turn
+        };
+        if turn > shared.env.now() {
+            shared.env.sleep_until(turn).await;
+        }
+        Ok(accepted)
+    }
+
+    fn admit(&self, stream: Box<dyn Duplex>, peer: SocketAddr) {
+        let address = peer.ip().to_canonical();
+        let limit = self.shared.limits.load().per_ip(address);
+        let Some(slot) = self.shared.slots.take(address, limit) else {
+            self.stats.refused.add(1);
+            let listener = &*self.bound.name;
+            tracing::info!(listener, %peer, limit, "connection refused: too many from this address");
+            return;
+        };
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection::new(id, Arc::clone(&self.bound.name), peer));
+        self.stats.accepted.add(1);
+        self.stats.open.add(1);
+        let presence = Presence { _slot: slot, stats: Arc::clone(&self.stats) };
+        let serving = connection::serve(Arc::clone(&self.shared), stream, connection, Arc::clone(&self.stats));
+        let stats = Arc::clone(&self.stats);
+        self.shared.env.spawn(async move {
+            let _presence = presence;
+            if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
+                stats.panicked.add(1);
+                tracing::error!(connection = id, %peer, "connection closed: a request panicked");
+            }
+        });
+    }
+}
+
+/// An open connection in the books; dropping it is how it leaves them.
+struct Presence {
+    _slot: Slot,
+    stats: Arc<ListenerStats>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.stats.open.subtract(1);
+        self.stats.closed.add(1);
+    }
+}

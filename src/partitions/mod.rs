@@ -1,0 +1,112 @@
+//! What this broker hosts: partitions by id, kept in step with the cluster image.
+//!
+//! The reconciler is the only one that creates, re-roles or deletes a partition; everyone else looks one up. News
+//! travels upwards as [`PartitionEvent`]s, in order per partition.
+
+mod partition;
+mod reconciler;
+mod retention;
+mod waiters;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+pub use partition::{AppendRefused, Divergence, Isolation, LogOffsets, Meters, Origin, Partition, Read, ReadAsk};
+pub use reconciler::Reconciler;
+pub use retention::RetentionSweep;
+pub use waiters::{Commit, FetchWait};
+
+use crate::error::ErrorCode;
+use crate::ids::{BrokerId, KafkaUuid, LeaderEpoch, Offset, TopicIdPartition};
+use crate::storage::dirs::DataDir;
+
+/// What changed about a hosted partition.
+pub enum PartitionEvent {
+    /// This broker leads it now, in this epoch.
+    Leading(Arc<Partition>, LeaderEpoch),
+    /// It is gone from this broker.
+    Gone(Arc<Partition>),
+}
+
+struct Inner {
+    node: BrokerId,
+    directories: Vec<Arc<DataDir>>,
+    hosted: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
+    /// Offset of the metadata record up to which the image was reconciled.
+    reconciled: watch::Sender<Offset>,
+}
+
+/// The partitions of this broker. Cheap to clone.
+#[derive(Clone)]
+pub struct Partitions(Arc<Inner>);
+
+impl Partitions {
+    /// Hosts nothing yet; a [`Reconciler`] fills it.
+    pub fn new(node: BrokerId, directories: Vec<Arc<DataDir>>) -> Partitions {
+        let (reconciled, _) = watch::channel(-1);
+        Partitions(Arc::new(Inner { node, directories, hosted: RwLock::default(), reconciled }))
+    }
+
+    /// The partition, if it is hosted here.
+    pub fn hosted(&self, id: TopicIdPartition) -> Result<Arc<Partition>, ErrorCode> {
+        self.0.hosted.read().get(&id).cloned().ok_or(ErrorCode::NotLeaderOrFollower)
+    }
+
+    /// Every hosted partition, in no order.
+    pub fn all(&self) -> Vec<Arc<Partition>> {
+        self.0.hosted.read().values().cloned().collect()
+    }
+
+    /// How many are hosted.
+    pub fn len(&self) -> usize {
+        self.0.hosted.read().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn node(&self) -> BrokerId {
+        self.0.node
+    }
+
+    /// The data directories: id and path.
+    pub fn directories(&self) -> impl Iterator<Item = (KafkaUuid, &Path)> {
+        self.0.directories.iter().map(|directory| (directory.id, directory.path.as_path()))
+    }
+
+    /// Data directories that failed since the start.
+    pub fn offline_directories(&self) -> usize {
+        self.0.directories.iter().filter(|directory| directory.engine().poison().is_some()).count()
+    }
+
+    /// Group commits (one sync each) since the start.
+    pub fn group_commits(&self) -> u64 {
+        self.0.directories.iter().map(|directory| directory.engine().groups()).sum()
+    }
+
+    /// Waits until every metadata record below `offset` took effect here.
+    pub async fn reconciled_to(&self, offset: Offset) {
+        let mut reconciled = self.0.reconciled.subscribe();
+        // The sender lives in `self`: waiting cannot fail.
+        let _ = reconciled.wait_for(|&reached| reached >= offset).await;
+    }
+
+    /// Waits until producers may queue more bytes, in every directory.
+    pub async fn room(&self) {
+        for directory in &self.0.directories {
+            directory.engine().room().await;
+        }
+    }
+
+    /// Writes what is queued and closes the engines. Blocking.
+    pub fn close(&self, wait: bool) {
+        for directory in &self.0.directories {
+            directory.engine().close(wait);
+        }
+    }
+}

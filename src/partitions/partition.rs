@@ -1,0 +1,594 @@
+//! One hosted partition: its role, its log, its high watermark, and who waits on them.
+//!
+//! Invariants: `log_start ≤ last_stable ≤ high_watermark ≤ durable_end ≤ log_end`. The high watermark never moves back
+//! and never passes what is on stable storage here, so no consumer sees a record that a power cut can take away. One
+//! short
+//! mutex per partition, never held across an await; offsets are assigned and writes queued under it, so the lane's
+//! order is
+//! the order of offsets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::waiters::{Commit, FetchWait, Waiters};
+use crate::config::{CompressionType, TimestampType, TopicSettings};
+use crate::env::{BoxFuture, Env};
+use crate::error::ErrorCode;
+use crate::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition, TopicName, WallMillis};
+use crate::records::{self, BatchHeader, Checked, Compression, ProduceRefused, ProduceRules, Timestamps};
+use crate::sabotage;
+use crate::storage::engine::{Engine, Poisoned};
+use crate::storage::keys;
+use crate::storage::log::{Appended, Batches, ColdRead, FoundRecord, Incoming, PartitionLog};
+use crate::storage::retention::RetentionSettings;
+
+/// Who appends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A producer: every rule of Produce applies.
+    Client,
+    /// A coordinator of this broker, writing its own internal topic.
+    Coordinator,
+}
+
+/// Why an append was refused; no offset was assigned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AppendRefused {
+    pub code: ErrorCode,
+    pub message: String,
+    /// Records at fault: index in the batch and what is wrong with it (KIP-467).
+    pub records: Vec<(i32, Option<String>)>,
+}
+
+impl From<ErrorCode> for AppendRefused {
+    fn from(code: ErrorCode) -> AppendRefused {
+        AppendRefused { code, message: String::new(), records: Vec::new() }
+    }
+}
+
+impl From<ProduceRefused> for AppendRefused {
+    fn from(refused: ProduceRefused) -> AppendRefused {
+        AppendRefused { code: refused.code, message: refused.message, records: refused.records }
+    }
+}
+
+/// Which records a reader may see (KIP-98 and Fetch's replica id).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Isolation {
+    /// Up to the high watermark.
+    ReadUncommitted,
+    /// Up to the last stable offset.
+    ReadCommitted,
+    /// Up to the log end: followers and the debugging consumer.
+    LogEnd,
+}
+
+/// The offsets that answers carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogOffsets {
+    pub log_start: Offset,
+    pub last_stable: Offset,
+    pub high_watermark: Offset,
+    pub log_end: Offset,
+}
+
+/// What to read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadAsk {
+    pub from: Offset,
+    pub bytes_max: usize,
+    /// Return the first batch whole even if it is larger than `bytes_max`.
+    pub at_least_one: bool,
+    pub isolation: Isolation,
+    /// The leader epoch the reader knows, -1 to skip the check (KIP-320).
+    pub leader_epoch: LeaderEpoch,
+    /// The epoch of the last record the reader has, -1 to skip the check (KIP-595).
+    pub last_fetched_epoch: LeaderEpoch,
+}
+
+/// Where a reader's log and ours part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Divergence {
+    pub epoch: LeaderEpoch,
+    pub end_offset: Offset,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Read {
+    pub batches: Batches,
+    pub offsets: LogOffsets,
+    pub diverging: Option<Divergence>,
+}
+
+/// Counters of one partition since the start, for metrics.
+#[derive(Default)]
+pub struct Meters {
+    pub messages_in: AtomicU64,
+    pub bytes_in: AtomicU64,
+    pub bytes_out: AtomicU64,
+    pub produce_requests: AtomicU64,
+    pub fetch_requests: AtomicU64,
+    pub failed_produce: AtomicU64,
+    pub failed_fetch: AtomicU64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    Leading(LeaderEpoch),
+    /// Why requests are refused.
+    Offline(ErrorCode),
+}
+
+struct Core {
+    role: Role,
+    /// `None` once the partition is deleted.
+    log: Option<PartitionLog>,
+    durable_end: Offset,
+    high_watermark: Offset,
+    waiters: Waiters,
+}
+
+/// A partition that this broker hosts.
+pub struct Partition {
+    id: TopicIdPartition,
+    topic: TopicName,
+    env: Env,
+    engine: Engine,
+    settings: ArcSwap<TopicSettings>,
+    core: Mutex<Core>,
+    pub meters: Meters,
+}
+
+impl Partition {
+    /// Hosts `log`, offline until it is told its role.
+    pub fn host(
+        env: &Env,
+        engine: &Engine,
+        topic: TopicName,
+        log: PartitionLog,
+        settings: Arc<TopicSettings>,
+    ) -> Partition {
+        let id = log.id();
+        let high_watermark = log.stored_high_watermark().max(log.log_start());
+        let durable_end = log.log_end();
+        let role = Role::Offline(ErrorCode::NotLeaderOrFollower);
+        let core = Core { role, log: Some(log), durable_end, high_watermark, waiters: Waiters::default() };
+        Partition {
+            id,
+            topic,
+            env: env.clone(),
+            engine: engine.clone(),
+            settings: ArcSwap::new(settings),
+            core: Mutex::new(core),
+            meters: Meters::default(),
+        }
+    }
+
+    pub fn id(&self) -> TopicIdPartition {
+        self.id
+    }
+
+    pub fn topic_id(&self) -> TopicId {
+        self.id.topic
+    }
+
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    pub fn index(&self) -> PartitionIndex {
+        self.id.partition
+    }
+
+    /// The topic's settings now.
+    pub fn settings(&self) -> Arc<TopicSettings> {
+        self.settings.load_full()
+    }
+
+    /// Replaces the topic's settings.
+    pub fn configure(&self, settings: Arc<TopicSettings>) {
+        self.settings.store(settings);
+    }
+
+    /// The epoch in which this broker leads the partition.
+    pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        match self.core.lock().role {
+            Role::Leading(epoch) => Some(epoch),
+            Role::Offline(_) => None,
+        }
+    }
+
+    /// Takes leadership in `epoch`, if that is news: enters it in the epoch history. With this broker as the only in-
+    /// sync replica, everything durable is committed.
+    pub fn lead(self: &Arc<Self>, epoch: LeaderEpoch) -> bool {
+        let mut core = self.core.lock();
+        if matches!(core.role, Role::Leading(held) if held >= epoch) {
+            return false;
+        }
+        let partition = self.clone();
+        let Some(log) = core.log.as_mut() else { return false };
+        let entered = log.begin_epoch(epoch, move |fate| partition.written(None, fate));
+        if entered.is_err() {
+            core.role = Role::Offline(ErrorCode::KafkaStorageError);
+            return false;
+        }
+        core.role = Role::Leading(epoch);
+        let durable = core.durable_end;
+        core.advance(durable);
+        true
+    }
+
+    /// Appends one batch. Refuses before an offset is assigned, or assigns and queues the write;
+    /// [`Partition::committed`] tells when it counts.
+    pub fn append_as_leader(self: &Arc<Self>, batch: Bytes, origin: Origin) -> Result<Appended, AppendRefused> {
+        let settings = self.settings.load();
+        let now_ms = self.env.wall_ms();
+        let (batch, checked) = check(batch, origin, &settings, now_ms)?;
+        let (count, bytes) = (u64::try_from(checked.header.records_count).unwrap_or(0), batch.len() as u64);
+        let chunk_ms_max = chunk_span(&settings);
+        let mut core = self.core.lock();
+        let core = &mut *core;
+        let epoch = core.leading()?;
+        let high_watermark = core.high_watermark;
+        let log = core.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let end = log.log_end() + i64::from(checked.header.last_offset_delta) + 1;
+        let incoming = Incoming { batch, checked, now_ms, epoch, chunk_ms_max };
+        let partition = self.clone();
+        let appended = log.append_leader(incoming, high_watermark, move |fate| partition.written(Some(end), fate))?;
+        if !appended.duplicate {
+            self.meters.messages_in.fetch_add(count, Ordering::Relaxed);
+            self.meters.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+        }
+        if sabotage::on("high-watermark-ahead") {
+            core.advance(appended.end_offset);
+        }
+        Ok(appended)
+    }
+
+    /// The lane's news: everything below `end` is on stable storage, or the directory is offline.
+    fn written(&self, end: Option<Offset>, fate: Result<(), Poisoned>) {
+        let mut core = self.core.lock();
+        match (fate, end) {
+            (Ok(()), Some(end)) => {
+                core.durable_end = core.durable_end.max(end);
+                core.advance(end);
+            }
+            (Ok(()), None) => {}
+            (Err(_), _) => core.resign(ErrorCode::KafkaStorageError),
+        }
+    }
+
+    /// Resolves when the high watermark is at least `end`; fails when the partition stops leading first.
+    pub fn committed(&self, end: Offset) -> BoxFuture<'static, Commit> {
+        let mut core = self.core.lock();
+        if core.high_watermark >= end || sabotage::on("ack-before-write") {
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        if let Role::Offline(code) = core.role {
+            return Box::pin(std::future::ready(Err(code)));
+        }
+        let outcome = core.waiters.commit(end);
+        Box::pin(async move { outcome.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower)) })
+    }
+
+    /// As [`Partition::committed`], but `REQUEST_TIMED_OUT` after `timeout`; the record stays in the log either way.
+    pub fn committed_within(&self, end: Offset, timeout: Duration) -> BoxFuture<'static, Commit> {
+        let (env, committed) = (self.env.clone(), self.committed(end));
+        Box::pin(async move { env.timeout(timeout, committed).await.unwrap_or(Err(ErrorCode::RequestTimedOut)) })
+    }
+
+    /// Start, stable, committed and end offsets; an error if this broker does not lead.
+    pub fn offsets(&self) -> Result<LogOffsets, ErrorCode> {
+        let core = self.core.lock();
+        core.leading()?;
+        core.offsets()
+    }
+
+    /// The same without regard to the role: for metrics.
+    pub fn offsets_if_any(&self) -> Option<LogOffsets> {
+        self.core.lock().offsets().ok()
+    }
+
+    /// Bytes and chunks of the log, for metrics and DescribeLogDirs.
+    pub fn size(&self) -> (u64, usize) {
+        self.core.lock().log.as_ref().map_or((0, 0), |log| (log.bytes(), log.chunks()))
+    }
+
+    /// Active idempotent producers, for metrics.
+    pub fn producer_count(&self) -> usize {
+        self.core.lock().log.as_ref().map_or(0, |log| log.producers().len())
+    }
+
+    /// Reads whole batches below the isolation's bound.
+    pub async fn read(&self, ask: ReadAsk) -> Result<Read, ErrorCode> {
+        let (offsets, planned) = match self.plan_read(&ask)? {
+            Planned::Diverges(offsets, diverging) => {
+                return Ok(Read { batches: Vec::new(), offsets, diverging: Some(diverging) });
+            }
+            Planned::Found(offsets, batches) => (offsets, Ok(batches)),
+            Planned::Cold(offsets, work) => (offsets, self.env.blocking(move || work.run()).await),
+        };
+        let batches = planned.map_err(|poison| {
+            tracing::error!(partition = %self.name(), %poison, "cannot read from disk");
+            ErrorCode::KafkaStorageError
+        })?;
+        let bytes: usize = batches.iter().map(Bytes::len).sum();
+        self.meters.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(Read { batches, offsets, diverging: None })
+    }
+
+    fn plan_read(&self, ask: &ReadAsk) -> Result<Planned, ErrorCode> {
+        let core = self.core.lock();
+        core.check_epoch(ask.leader_epoch)?;
+        let offsets = core.offsets()?;
+        let log = core.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        if ask.from < offsets.log_start || ask.from > offsets.log_end {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        if ask.last_fetched_epoch >= 0 {
+            let (epoch, end_offset) = log.epochs().end_offset_for(ask.last_fetched_epoch, offsets.log_end);
+            if epoch < 0 || end_offset < 0 {
+                return Err(ErrorCode::OffsetOutOfRange);
+            }
+            if epoch < ask.last_fetched_epoch || end_offset < ask.from {
+                return Ok(Planned::Diverges(offsets, Divergence { epoch, end_offset }));
+            }
+        }
+        let up_to = offsets.bound(ask.isolation);
+        match log.read(ask.from, up_to, ask.bytes_max, ask.at_least_one) {
+            Ok(batches) => Ok(Planned::Found(offsets, batches)),
+            Err(work) => Ok(Planned::Cold(offsets, work)),
+        }
+    }
+
+    /// Bytes that a read would give now, at most `bytes_max`; 0 if it would fail.
+    pub fn readable_bytes(&self, from: Offset, bytes_max: usize, isolation: Isolation) -> usize {
+        let core = self.core.lock();
+        match (core.offsets(), &core.log) {
+            (Ok(offsets), Some(log)) => log.readable_bytes(from, offsets.bound(isolation), bytes_max),
+            _ => 0,
+        }
+    }
+
+    /// Wakes `wait` once, with the next news of this partition.
+    pub fn watch(&self, wait: &Arc<FetchWait>) {
+        self.core.lock().waiters.fetch(wait);
+    }
+
+    /// The first record with a timestamp of at least `target`, below the isolation's bound.
+    pub async fn offset_for_timestamp(
+        &self,
+        target: WallMillis,
+        isolation: Isolation,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<Option<FoundRecord>, ErrorCode> {
+        let lookup = self.timestamps(isolation, leader_epoch)?;
+        self.env.blocking(move || lookup.at_or_after(target)).await.map_err(|_| ErrorCode::KafkaStorageError)
+    }
+
+    /// The first record with the largest timestamp (KIP-734).
+    pub async fn offset_of_max_timestamp(
+        &self,
+        isolation: Isolation,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<Option<FoundRecord>, ErrorCode> {
+        let lookup = self.timestamps(isolation, leader_epoch)?;
+        self.env.blocking(move || lookup.largest()).await.map_err(|_| ErrorCode::KafkaStorageError)
+    }
+
+    fn timestamps(
+        &self,
+        isolation: Isolation,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<crate::storage::log::TimestampLookup, ErrorCode> {
+        let core = self.core.lock();
+        core.check_epoch(leader_epoch)?;
+        let up_to = core.offsets()?.bound(isolation);
+        core.log.as_ref().map(|log| log.timestamps(up_to)).ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    /// The epoch that holds `offset - 1`'s place in the history: what ListOffsets returns beside an offset.
+    pub fn epoch_at(&self, offset: Offset) -> LeaderEpoch {
+        let core = self.core.lock();
+        core.log.as_ref().map_or(-1, |log| log.epochs().epoch_of(offset).unwrap_or(-1))
+    }
+
+    /// The largest known epoch up to `epoch` and where it ends (OffsetForLeaderEpoch); (-1, -1) if unknown.
+    pub fn offset_for_epoch(
+        &self,
+        epoch: LeaderEpoch,
+        current: LeaderEpoch,
+    ) -> Result<(LeaderEpoch, Offset), ErrorCode> {
+        let core = self.core.lock();
+        core.check_epoch(current)?;
+        let log = core.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        Ok(log.epochs().end_offset_for(epoch, log.log_end()))
+    }
+
+    /// Raises the log start (DeleteRecords); -1 means the high watermark. Returns the low watermark once it is on disk.
+    pub async fn delete_records(self: &Arc<Self>, before: Offset) -> Result<Offset, ErrorCode> {
+        let (done, low_watermark) = {
+            let mut core = self.core.lock();
+            core.leading()?;
+            let high_watermark = core.high_watermark;
+            let before = if before == -1 { high_watermark } else { before };
+            if before < 0 || before > high_watermark {
+                return Err(ErrorCode::OffsetOutOfRange);
+            }
+            let done = self.delete_before(&mut core, before)?;
+            (done, before.max(core.log.as_ref().map_or(0, PartitionLog::log_start)))
+        };
+        done.await.map(|_| low_watermark)
+    }
+
+    /// Applies retention by time and size. Returns the key range that can be reclaimed, if records went.
+    pub async fn expire(self: &Arc<Self>, producer_idle_ms_max: i64) -> Option<(keys::Key, keys::Key)> {
+        let settings = self.settings();
+        let rules = RetentionSettings {
+            retention_ms: settings.retention_ms,
+            retention_bytes: settings.retention_bytes,
+            delete: settings.cleanup_policy.delete,
+        };
+        let done = {
+            let mut core = self.core.lock();
+            let now_ms = self.env.wall_ms();
+            let high_watermark = core.high_watermark;
+            let log = core.log.as_mut()?;
+            // A refused write means a poisoned directory, which its own path reports.
+            log.expire_producers(now_ms, producer_idle_ms_max).ok()?;
+            let start = log.retention_plan(&rules, now_ms, high_watermark)?;
+            tracing::info!(partition = %self.name(), log_start = start, "retention deletes old records");
+            self.delete_before(&mut core, start).ok()?
+        };
+        match done.await {
+            Ok(true) => self.core.lock().log.as_ref().map(PartitionLog::dead_range),
+            _ => None,
+        }
+    }
+
+    fn delete_before(
+        &self,
+        core: &mut MutexGuard<'_, Core>,
+        offset: Offset,
+    ) -> Result<BoxFuture<'static, Result<bool, ErrorCode>>, ErrorCode> {
+        let (told, outcome) = tokio::sync::oneshot::channel();
+        let log = core.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let freed = log
+            .delete_before(offset, move |fate| {
+                // Nobody may be waiting any more.
+                let _ = told.send(fate.is_ok());
+            })
+            .map_err(|_| ErrorCode::KafkaStorageError)?;
+        core.waiters.advanced(offset);
+        Ok(Box::pin(async move {
+            match outcome.await {
+                Ok(true) => Ok(freed),
+                _ => Err(ErrorCode::KafkaStorageError),
+            }
+        }))
+    }
+
+    /// Deletes the partition with its log. Returns the key range to reclaim.
+    pub fn destroy(&self) -> Option<(keys::Key, keys::Key)> {
+        let mut core = self.core.lock();
+        core.resign(ErrorCode::UnknownTopicOrPartition);
+        core.log.take()?.destroy().ok()
+    }
+
+    /// The engine that stores it.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn name(&self) -> String {
+        format!("{}-{}", self.topic, self.id.partition)
+    }
+}
+
+enum Planned {
+    Found(LogOffsets, Batches),
+    Cold(LogOffsets, ColdRead),
+    Diverges(LogOffsets, Divergence),
+}
+
+impl LogOffsets {
+    /// The first offset that a reader of this isolation may not see.
+    pub fn bound(&self, isolation: Isolation) -> Offset {
+        match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable,
+            Isolation::LogEnd => self.log_end,
+        }
+    }
+}
+
+impl Core {
+    fn leading(&self) -> Result<LeaderEpoch, ErrorCode> {
+        match self.role {
+            Role::Leading(epoch) => Ok(epoch),
+            Role::Offline(code) => Err(code),
+        }
+    }
+
+    fn check_epoch(&self, known: LeaderEpoch) -> Result<(), ErrorCode> {
+        let epoch = self.leading()?;
+        match known {
+            -1 => Ok(()),
+            older if older < epoch => Err(ErrorCode::FencedLeaderEpoch),
+            newer if newer > epoch => Err(ErrorCode::UnknownLeaderEpoch),
+            _ => Ok(()),
+        }
+    }
+
+    fn offsets(&self) -> Result<LogOffsets, ErrorCode> {
+        let log = self.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let high_watermark = self.high_watermark;
+        let last_stable = log.first_unstable().map_or(high_watermark, |first| first.min(high_watermark));
+        Ok(LogOffsets { log_start: log.log_start(), last_stable, high_watermark, log_end: log.log_end() })
+    }
+
+    /// Moves the high watermark forward and tells who waited for it.
+    fn advance(&mut self, to: Offset) {
+        if to > self.high_watermark {
+            self.high_watermark = to;
+            self.waiters.advanced(to);
+        }
+    }
+
+    fn resign(&mut self, code: ErrorCode) {
+        self.role = Role::Offline(code);
+        self.waiters.fail(code);
+    }
+}
+
+/// Checks a batch by the rules of its origin. Returns it, re-encoded only where the topic's codec asks for it.
+fn check(
+    batch: Bytes,
+    origin: Origin,
+    settings: &TopicSettings,
+    now_ms: WallMillis,
+) -> Result<(Bytes, Checked), AppendRefused> {
+    if origin == Origin::Coordinator {
+        let header = BatchHeader::parse(&batch).map_err(|_| AppendRefused::from(ErrorCode::CorruptMessage))?;
+        let (max_timestamp, timestamps) = (header.max_timestamp, Timestamps::Keep);
+        return Ok((batch, Checked { header, max_timestamp, timestamps, rebuild: None }));
+    }
+    let rules = ProduceRules {
+        max_message_bytes: settings.max_message_bytes,
+        segment_bytes: settings.segment_bytes,
+        compacted: settings.cleanup_policy.compact,
+        log_append_time: settings.message_timestamp_type == TimestampType::LogAppendTime,
+        timestamp_before_max_ms: settings.message_timestamp_before_max_ms,
+        timestamp_after_max_ms: settings.message_timestamp_after_max_ms,
+        now_ms,
+        compression: compression(settings),
+    };
+    let checked = records::check_produced(&batch, &rules)?;
+    Ok(records::conform(batch, checked, &rules)?)
+}
+
+fn compression(settings: &TopicSettings) -> Option<Compression> {
+    let (codec, level) = match settings.compression_type {
+        CompressionType::Producer => return None,
+        CompressionType::Uncompressed => (records::Codec::None, None),
+        CompressionType::Gzip => {
+            (records::Codec::Gzip, Some(settings.compression_gzip_level).filter(|&level| level >= 0))
+        }
+        CompressionType::Snappy => (records::Codec::Snappy, None),
+        CompressionType::Lz4 => (records::Codec::Lz4, Some(settings.compression_lz4_level)),
+        CompressionType::Zstd => (records::Codec::Zstd, Some(settings.compression_zstd_level)),
+    };
+    Some(Compression { codec, level })
+}
+
+/// How long the records of one chunk may span: a chunk expires as a whole, so it must be short against the retention.
+fn chunk_span(settings: &TopicSettings) -> i64 {
+    let by_retention = if settings.retention_ms > 0 { (settings.retention_ms / 8).max(1000) } else { i64::MAX };
+    settings.segment_ms.min(by_retention)
+}

@@ -1,0 +1,176 @@
+//! Makes what is hosted match the cluster image: creates, takes leadership, configures, deletes. One task, one image at
+//! a time.
+//!
+//! Invariants: a partition is hosted at most once; a log whose topic id is in no image belongs to a deleted topic and
+//! is deleted; `reconciled` moves only after every partition of an image is in its role.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::{Partition, PartitionEvent, Partitions};
+use crate::config::{Config, TopicSettings};
+use crate::env::Env;
+use crate::ids::{TopicId, TopicIdPartition, TopicName};
+use crate::metadata::{ClusterImage, PartitionRegistration, ResourceKind};
+use crate::storage::dirs::DataDir;
+use crate::storage::log::PartitionLog;
+
+/// The reconciling task's state.
+pub struct Reconciler {
+    env: Env,
+    partitions: Partitions,
+    config: Arc<ArcSwap<Config>>,
+    events: Vec<PartitionEvent>,
+    /// Logs found on disk and not yet hosted.
+    found: HashMap<TopicIdPartition, (Arc<DataDir>, PartitionLog)>,
+    /// Overrides that each topic was last configured with, and the resulting settings.
+    configured: HashMap<TopicId, (Arc<BTreeMap<String, String>>, Arc<TopicSettings>)>,
+    /// The broker's settings when topics were last configured.
+    defaults: Option<Arc<Config>>,
+}
+
+impl Reconciler {
+    /// Reads which logs are stored. Blocking; reads small rows only.
+    pub fn new(env: &Env, partitions: &Partitions, config: Arc<ArcSwap<Config>>) -> Result<Reconciler, String> {
+        let mut found = HashMap::new();
+        for directory in &partitions.0.directories {
+            let logs = directory.logs().map_err(|poison| format!("{}: {poison}", directory.path.display()))?;
+            for log in logs {
+                found.insert(log.id(), (directory.clone(), log));
+            }
+        }
+        let (env, partitions) = (env.clone(), partitions.clone());
+        let (events, configured) = (Vec::new(), HashMap::new());
+        Ok(Reconciler { env, partitions, config, events, found, configured, defaults: None })
+    }
+
+    /// Brings everything hosted in step with `image`. Returns what changed, in order.
+    pub fn reconcile(&mut self, image: &ClusterImage) -> Vec<PartitionEvent> {
+        let defaults = self.config.load_full();
+        if !self.defaults.as_ref().is_some_and(|held| Arc::ptr_eq(held, &defaults)) {
+            self.configured.clear();
+            self.defaults = Some(defaults.clone());
+        }
+        let mut wanted = HashSet::new();
+        for topic in image.topics.iter() {
+            let settings = self.settings_of(image, &defaults, topic.id, &topic.name);
+            for (index, registration) in topic.partitions.iter().enumerate() {
+                if !registration.replicas.contains(&self.partitions.node()) {
+                    continue;
+                }
+                let id = TopicIdPartition { topic: topic.id, partition: index as i32 };
+                wanted.insert(id);
+                self.host(id, &topic.name, registration, &settings);
+            }
+        }
+        self.drop_unwanted(&wanted);
+        self.partitions.0.reconciled.send_replace(image.index.next_offset);
+        std::mem::take(&mut self.events)
+    }
+
+    fn settings_of(
+        &mut self,
+        image: &ClusterImage,
+        defaults: &Config,
+        id: TopicId,
+        name: &TopicName,
+    ) -> (Arc<TopicSettings>, bool) {
+        let overrides = image.settings.of(ResourceKind::Topic, name);
+        if let Some((held, settings)) = self.configured.get(&id)
+            && *held == overrides
+        {
+            return (settings.clone(), false);
+        }
+        let settings = Arc::new(defaults.topic(&overrides));
+        self.configured.insert(id, (overrides, settings.clone()));
+        (settings, true)
+    }
+
+    fn host(
+        &mut self,
+        id: TopicIdPartition,
+        topic: &TopicName,
+        registration: &PartitionRegistration,
+        (settings, changed): &(Arc<TopicSettings>, bool),
+    ) {
+        let partition = match self.partitions.hosted(id) {
+            Ok(partition) => {
+                if *changed {
+                    partition.configure(settings.clone());
+                }
+                partition
+            }
+            Err(_) => match self.take_up(id, topic, settings) {
+                Some(partition) => partition,
+                None => return,
+            },
+        };
+        if registration.leader == Some(self.partitions.node()) && partition.lead(registration.leader_epoch) {
+            self.events.push(PartitionEvent::Leading(partition, registration.leader_epoch));
+        }
+    }
+
+    fn take_up(
+        &mut self,
+        id: TopicIdPartition,
+        topic: &TopicName,
+        settings: &Arc<TopicSettings>,
+    ) -> Option<Arc<Partition>> {
+        let (directory, log) = match self.found.remove(&id) {
+            Some(stored) => stored,
+            None => {
+                let directory = self.roomiest()?;
+                // The log's row is queued before any batch of it, so it needs no wait of its own.
+                match directory.create_log(id, |_| {}) {
+                    Ok(log) => (directory, log),
+                    Err(poison) => {
+                        tracing::error!(topic = %topic, partition = id.partition, %poison, "cannot create a log");
+                        return None;
+                    }
+                }
+            }
+        };
+        let partition = Partition::host(&self.env, directory.engine(), topic.clone(), log, settings.clone());
+        let partition = Arc::new(partition);
+        self.partitions.0.hosted.write().insert(id, partition.clone());
+        Some(partition)
+    }
+
+    /// The healthy directory that hosts the fewest partitions (Kafka's rule for a new log).
+    fn roomiest(&self) -> Option<Arc<DataDir>> {
+        let directories = &self.partitions.0.directories;
+        if let [only] = directories.as_slice() {
+            return Some(only.clone());
+        }
+        let healthy = directories.iter().filter(|directory| directory.engine().poison().is_none());
+        healthy.min_by_key(|directory| directory.logs_open()).cloned()
+    }
+
+    fn drop_unwanted(&mut self, wanted: &HashSet<TopicIdPartition>) {
+        let unwanted: Vec<_> = {
+            let hosted = self.partitions.0.hosted.read();
+            hosted.values().filter(|partition| !wanted.contains(&partition.id())).cloned().collect()
+        };
+        let mut dead = Vec::new();
+        for partition in unwanted {
+            self.partitions.0.hosted.write().remove(&partition.id());
+            self.configured.remove(&partition.topic_id());
+            if let Some(range) = partition.destroy() {
+                dead.push((partition.engine().clone(), range));
+            }
+            self.events.push(PartitionEvent::Gone(partition));
+        }
+        for (_, (directory, log)) in self.found.drain() {
+            tracing::info!(log = ?log.id(), "deleting the log of a deleted topic");
+            if let Ok(range) = log.destroy() {
+                dead.push((directory.engine().clone(), range));
+            }
+        }
+        if !dead.is_empty() {
+            let env = self.env.clone();
+            self.env.spawn(async move { super::retention::reclaim(&env, dead).await });
+        }
+    }
+}

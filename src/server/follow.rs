@@ -1,0 +1,105 @@
+//! Follows the cluster image: settings first, then partitions, then coordinators.
+//!
+//! Invariant: one task does all of it, image by image, so that a partition is never hosted with settings older than its
+//! image, and a coordinator never starts before its partition leads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::coordinator::{GroupAsk, GroupCoordinator, PartitionJournal};
+use crate::ids::{BrokerId, TopicId, TopicName, internal_topics};
+use crate::metadata::{ClusterImage, ResourceKind};
+use crate::partitions::{PartitionEvent, Reconciler};
+
+type SettingMaps = (Arc<BTreeMap<String, String>>, Arc<BTreeMap<String, String>>);
+
+/// The following task's state.
+pub(super) struct Follower {
+    node: BrokerId,
+    /// The settings without dynamic ones.
+    base: Arc<Config>,
+    config: Arc<ArcSwap<Config>>,
+    dynamic: SettingMaps,
+    topics: BTreeMap<TopicId, TopicName>,
+    reconciler: Reconciler,
+    groups: GroupCoordinator,
+}
+
+impl Follower {
+    pub(super) fn new(
+        node: BrokerId,
+        config: Arc<ArcSwap<Config>>,
+        reconciler: Reconciler,
+        groups: GroupCoordinator,
+    ) -> Follower {
+        let base = config.load_full();
+        let dynamic = SettingMaps::default();
+        Follower { node, base, config, dynamic, topics: BTreeMap::new(), reconciler, groups }
+    }
+
+    /// Follows every newer image, for ever.
+    pub(super) async fn run(mut self, mut images: watch::Receiver<Arc<ClusterImage>>) {
+        loop {
+            let image = images.borrow_and_update().clone();
+            self.follow(&image);
+            if images.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes one image into effect.
+    pub(super) fn follow(&mut self, image: &ClusterImage) {
+        self.follow_settings(image);
+        for event in self.reconciler.reconcile(image) {
+            self.hear(event);
+        }
+        self.follow_deletions(image);
+    }
+
+    fn follow_settings(&mut self, image: &ClusterImage) {
+        let of = |name: &str| image.settings.of(ResourceKind::Broker, name);
+        let dynamic = (of(""), of(&self.node.to_string()));
+        if dynamic != self.dynamic {
+            self.config.store(Arc::new(self.base.with_dynamic(&dynamic.0, &dynamic.1)));
+            self.dynamic = dynamic;
+        }
+    }
+
+    fn hear(&self, event: PartitionEvent) {
+        match event {
+            PartitionEvent::Leading(partition, epoch) if &**partition.topic() == internal_topics::CONSUMER_OFFSETS => {
+                let index = partition.index();
+                self.groups.start(index, Arc::new(PartitionJournal::new(partition, epoch)));
+            }
+            PartitionEvent::Gone(partition) if &**partition.topic() == internal_topics::CONSUMER_OFFSETS => {
+                self.groups.stop(partition.index());
+            }
+            PartitionEvent::Leading(..) | PartitionEvent::Gone(_) => {}
+        }
+    }
+
+    /// Committed offsets of a deleted topic go with it.
+    fn follow_deletions(&mut self, image: &ClusterImage) {
+        let deleted: Vec<(TopicName, TopicId)> = self
+            .topics
+            .iter()
+            .filter(|(id, _)| image.topics.by_id(**id).is_none())
+            .map(|(id, name)| (name.clone(), *id))
+            .collect();
+        for (_, id) in &deleted {
+            self.topics.remove(id);
+        }
+        for topic in image.topics.iter().filter(|topic| !internal_topics::is_internal(&topic.name)) {
+            self.topics.entry(topic.id).or_insert_with(|| topic.name.clone());
+        }
+        if !deleted.is_empty() {
+            // Nobody waits for the answers; the asks are in their mailboxes when this returns.
+            drop(self.groups.ask_all(|| GroupAsk::TopicsDeleted(deleted.clone())));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Puts a broker together, in order, and takes it apart in reverse.
+//!
+//! Order: disks locked and opened, listeners bound (clients wait in the kernel's queue), quorum, partitions,
+//! coordinators, then requests are served. Invariant: when [`Server::start`] returns, everything acknowledged before is
+//! readable and
+//! every listener answers.
+
+mod announce;
+mod disks;
+mod follow;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+pub use disks::SimulatedDisks;
+
+use crate::api::{Parts, Services, supported_features};
+use crate::config::{BrokerSettings, Config, Loaded};
+use crate::coordinator::{GroupCoordinator, GroupLimits, GroupShard};
+use crate::env::Env;
+use crate::http::{Collector, broker_state};
+use crate::ids::{BrokerId, internal_topics};
+use crate::metadata::{
+    BrokerProfile, Endpoint, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap, TopicDefaults,
+};
+use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
+use crate::partitions::{Partitions, Reconciler, RetentionSweep};
+
+use disks::Disks;
+use follow::Follower;
+
+/// How long a stop waits for requests in flight.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What a broker is started with.
+pub struct Start {
+    pub loaded: Loaded,
+    /// `CLUSTER_ID` of the official image: the id of a new cluster.
+    pub cluster_id: Option<String>,
+    /// Print where it listens and what an acknowledgement means.
+    pub announce: bool,
+}
+
+/// A running broker.
+pub struct Server {
+    env: Env,
+    network: Network,
+    services: Arc<Services>,
+    collector: Arc<Collector>,
+    addresses: Vec<(String, SocketAddr)>,
+    metrics_address: Option<SocketAddr>,
+}
+
+impl Server {
+    /// Starts a broker on the disks its settings name. The error is a sentence for the operator.
+    pub async fn start(env: Env, start: Start) -> Result<Server, String> {
+        let settings = start.loaded.config.broker().clone();
+        let (of_disks, cluster_id) = (env.clone(), start.cluster_id.clone());
+        let disks = env.blocking(move || Disks::open(&of_disks, &settings, cluster_id.as_deref())).await?;
+        Server::start_on(env, start, disks).await
+    }
+
+    /// Starts a broker on simulated disks.
+    pub async fn start_simulated(env: Env, start: Start, disks: &SimulatedDisks) -> Result<Server, String> {
+        let disks = disks.open(&env, start.loaded.config.broker())?;
+        Server::start_on(env, start, disks).await
+    }
+
+    async fn start_on(env: Env, start: Start, disks: Disks) -> Result<Server, String> {
+        let began = env.now();
+        let config = start.loaded.config.clone();
+        let listeners = bind(&env, &config).await?;
+        let addresses: Vec<_> = listeners.addresses().map(|(name, address)| (name.to_owned(), address)).collect();
+        let data_paths = disks.paths();
+        let metadata = start_metadata(&env, &config, &disks, &addresses).await?;
+        let node = BrokerId(config.broker().node_id);
+        let shared_config = Arc::new(ArcSwap::from_pointee(config));
+        let partitions = Partitions::new(node, disks.directories);
+        let reconciler = {
+            let (env, partitions, config) = (env.clone(), partitions.clone(), shared_config.clone());
+            let of_reconciler = env.clone();
+            of_reconciler.blocking(move || Reconciler::new(&env, &partitions, config)).await?
+        };
+        let groups = coordinator(&env, &metadata, shared_config.load().broker());
+        let services = Services::new(Parts {
+            env: env.clone(),
+            config: shared_config.clone(),
+            node,
+            metadata: metadata.clone(),
+            partitions: partitions.clone(),
+            groups: groups.clone(),
+        });
+        let services = Arc::new(services);
+        let mut follower = Follower::new(node, shared_config.clone(), reconciler, groups);
+        follower.follow(&metadata.image());
+        env.spawn(follower.run(metadata.watch()));
+        let sweep = RetentionSweep { env: env.clone(), partitions, config: shared_config.clone() };
+        env.spawn(sweep.run());
+        let network = listeners.serve(Limits::of(shared_config.load().broker()), dispatch_to(services.clone()));
+        let state = AtomicU8::new(broker_state::STARTING);
+        let collector = Arc::new(Collector { services: services.clone(), network: network.stats(), state });
+        let metrics_address = serve_metrics(&env, &shared_config.load(), &collector).await?;
+        collector.state.store(broker_state::RUNNING, Ordering::Relaxed);
+        let server = Server { env, network, services, collector, addresses, metrics_address };
+        if start.announce {
+            let took = server.env.now().duration_since(began);
+            announce::announce(&server, &start.loaded.warnings, &data_paths, took);
+        }
+        Ok(server)
+    }
+
+    /// Name and address of every listener, with the ports that were bound.
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Where metrics are served.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// What handlers see; for tests that look inside.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// Waits until the broker cannot go on, and says why.
+    pub async fn failed(&self) -> String {
+        self.services.metadata.ended().await
+    }
+
+    /// Answers what is in flight, writes what is queued, closes the disks.
+    pub async fn stop(self) {
+        self.collector.state.store(broker_state::SHUTTING_DOWN, Ordering::Relaxed);
+        self.network.stop(GRACE).await;
+        self.services.metadata.shutdown().await;
+        let partitions = self.services.partitions.clone();
+        self.env.blocking(move || partitions.close(true)).await;
+        self.env.abort_all();
+    }
+}
+
+async fn bind(env: &Env, config: &Config) -> Result<Listeners, String> {
+    let wanted = config.listeners().iter().filter(|listener| !listener.controller);
+    let wanted: Vec<ListenerSetting> = wanted
+        .map(|listener| ListenerSetting {
+            name: listener.name.clone(),
+            host: listener.host.clone(),
+            port: listener.port,
+        })
+        .collect();
+    Listeners::bind(env, &wanted).await.map_err(|failure| format!("listeners: {failure}"))
+}
+
+async fn start_metadata(
+    env: &Env,
+    config: &Config,
+    disks: &Disks,
+    addresses: &[(String, SocketAddr)],
+) -> Result<Metadata, String> {
+    let broker = config.broker();
+    let ports: BTreeMap<&str, u16> = addresses.iter().map(|(name, address)| (name.as_str(), address.port())).collect();
+    let mut endpoints = Vec::new();
+    for listener in config.listeners().iter().filter(|listener| !listener.controller) {
+        let Some((host, port)) = listener.advertised.clone() else { continue };
+        let bound = ports.get(listener.name.as_str()).copied().unwrap_or(port);
+        let port = if port == 0 { bound } else { port };
+        let protocol = listener.protocol.name().to_owned();
+        endpoints.push(Endpoint { listener: listener.name.clone(), host, port, protocol });
+    }
+    let supported = supported_features();
+    let features = supported.iter().map(|feature| (feature.name.to_owned(), (feature.min, feature.max))).collect();
+    let bootstrap_features = supported.iter().filter(|feature| feature.initial > 0);
+    let bootstrap_features = bootstrap_features.map(|feature| (feature.name.to_owned(), feature.initial)).collect();
+    let topic_defaults = TopicDefaults {
+        partitions: broker.num_partitions,
+        replication_factor: i16::try_from(broker.default_replication_factor).unwrap_or(i16::MAX),
+    };
+    let checked = config.clone();
+    let settings_check = Arc::new(move |kind: ResourceKind, name: &str, settings: &SettingMap| {
+        crate::api::check_settings(&checked, kind, name, settings)
+    });
+    let options = MetadataOptions {
+        store: disks.metadata.clone(),
+        node: BrokerId(broker.node_id),
+        directory: disks.directory_id,
+        cluster_id: Some(disks.cluster_id),
+        broker: BrokerProfile {
+            rack: broker.broker_rack.clone(),
+            endpoints,
+            features,
+            log_dirs: disks.directories.iter().map(|directory| directory.id).collect(),
+        },
+        bootstrap_features,
+        rules: Rules { topic_defaults, settings_check },
+        snapshot_log_bytes: crate::metadata::SNAPSHOT_LOG_BYTES,
+    };
+    Metadata::start(env, options).await.map_err(|failure| failure.to_string())
+}
+
+fn coordinator(env: &Env, metadata: &Metadata, broker: &BrokerSettings) -> GroupCoordinator {
+    let limits = GroupLimits::from_settings(broker);
+    let images = metadata.clone();
+    let images = Arc::new(move || images.image());
+    GroupCoordinator::new(env, internal_topics::CONSUMER_OFFSETS, images, move || GroupShard::new(limits))
+}
+
+async fn serve_metrics(env: &Env, config: &Config, collector: &Arc<Collector>) -> Result<Option<SocketAddr>, String> {
+    const KEY: &str = "ottla.metrics.listener";
+    let wanted = config.broker().ottla_metrics_listener.trim().to_owned();
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let parsed = wanted.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let (host, port) =
+        parsed.ok_or_else(|| format!("{KEY}={wanted}: expected host:port, or nothing to switch it off"))?;
+    match env.net().bind(host.trim_matches(['[', ']']), port).await {
+        Ok(listener) => {
+            let address = listener.local_addr().map_err(|failure| format!("{KEY}={wanted}: {failure}"))?;
+            env.spawn(crate::http::serve(env.clone(), listener, collector.clone()));
+            Ok(Some(address))
+        }
+        // A second broker on a developer's machine must not fail over a port nobody asked for.
+        Err(failure) if !config.is_set(KEY) => {
+            tracing::warn!(%failure, "{KEY}: {wanted} is taken, metrics are not served");
+            Ok(None)
+        }
+        Err(failure) => Err(format!("{KEY}={wanted}: cannot bind: {failure}")),
+    }
+}
+
+/// The part of a path that a person needs: relative paths are shown in full.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}

@@ -1,0 +1,254 @@
+//! A data directory: its identity, its lock, its format, and the logs that were found in it.
+//!
+//! Invariants: one process per directory (an advisory lock held for the life of [`DataDir`]); `meta.properties` is
+//! Kafka's (version=1, cluster.id, node.id, directory.id), because official tools read it; a directory of another
+//! cluster, node
+//! or newer format is refused before anything is written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{BufMut, BytesMut};
+use parking_lot::Mutex;
+
+use super::engine::{Engine, EngineOptions, MemoryDisk, Poisoned, Write};
+use super::keys::{self, Family, Kind, LogNumber};
+use super::log::{LogHome, PartitionLog};
+use super::state::LogState;
+use super::tail::TailCache;
+use crate::env::Env;
+use crate::ids::{KafkaUuid, TopicIdPartition};
+
+/// Version of everything below a data directory. A newer one is refused.
+pub const FORMAT_VERSION: u16 = 1;
+
+/// Who a directory belongs to: Kafka's `meta.properties`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    pub cluster_id: String,
+    pub node_id: i32,
+    pub directory_id: KafkaUuid,
+}
+
+/// A directory that is locked and identified, not yet opened.
+pub struct LockedDir {
+    pub path: PathBuf,
+    /// `None` for a directory that was empty.
+    pub identity: Option<Identity>,
+    lock: File,
+}
+
+impl LockedDir {
+    /// Creates `path` if needed, takes its lock and reads who it belongs to. The error is a sentence for the operator.
+    pub fn take(path: &Path) -> Result<LockedDir, String> {
+        let shown = path.display();
+        fs::create_dir_all(path).map_err(|e| format!("log.dirs: cannot create {shown}: {e}"))?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(".lock"));
+        let lock = lock.map_err(|e| format!("log.dirs: cannot open {shown}/.lock: {e}"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(format!("log.dirs: {shown} is in use by another process (its lock is taken)"));
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(format!("log.dirs: cannot lock {shown}: {e}")),
+        }
+        let identity = read_identity(&path.join("meta.properties"))?;
+        Ok(LockedDir { path: path.to_owned(), identity, lock })
+    }
+
+    /// Writes `identity` durably into an empty directory.
+    pub fn identify(&mut self, identity: Identity) -> Result<(), String> {
+        let text = format!(
+            "# written by ottla\nversion=1\ncluster.id={}\nnode.id={}\ndirectory.id={}\n",
+            identity.cluster_id, identity.node_id, identity.directory_id
+        );
+        write_durably(&self.path, "meta.properties", text.as_bytes())
+            .map_err(|e| format!("log.dirs: cannot write meta.properties in {}: {e}", self.path.display()))?;
+        self.identity = Some(identity);
+        Ok(())
+    }
+}
+
+fn write_durably(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = directory.join(format!("{name}.tmp"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}
+
+fn read_identity(path: &Path) -> Result<Option<Identity>, String> {
+    let mut text = String::new();
+    match File::open(path) {
+        Ok(mut file) => file.read_to_string(&mut text).map_err(|e| format!("{}: {e}", path.display()))?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(format!("{}: {e}", path.display())),
+    };
+    let value = |key: &str| {
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        let found = lines.filter(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned()).last();
+        found.ok_or_else(|| format!("{}: {key} is missing", path.display()))
+    };
+    let version = value("version")?;
+    if version != "1" {
+        return Err(format!("{}: version {version} is not understood, this program knows 1", path.display()));
+    }
+    let node = value("node.id")?;
+    let node_id = node.parse().map_err(|_| format!("{}: node.id {node} is not a number", path.display()))?;
+    let directory = value("directory.id")?;
+    let directory_id = KafkaUuid::parse(&directory)
+        .ok_or_else(|| format!("{}: directory.id {directory} is not an id", path.display()))?;
+    Ok(Some(Identity { cluster_id: value("cluster.id")?, node_id, directory_id }))
+}
+
+/// How much memory and safety a directory gets.
+#[derive(Clone, Debug)]
+pub struct DirOptions {
+    pub engine: EngineOptions,
+    /// `ottla.tail.cache.bytes`.
+    pub tail_bytes: usize,
+}
+
+/// An open data directory.
+pub struct DataDir {
+    pub id: KafkaUuid,
+    pub path: PathBuf,
+    home: LogHome,
+    next_number: Mutex<LogNumber>,
+    logs_open: AtomicUsize,
+    _lock: Option<File>,
+}
+
+impl DataDir {
+    /// Opens the engine of a locked directory. Blocking.
+    pub fn open(env: &Env, locked: LockedDir, options: &DirOptions) -> Result<DataDir, String> {
+        let shown = locked.path.display().to_string();
+        let identity = locked.identity.ok_or_else(|| format!("{shown}: has no identity"))?;
+        let engine = Engine::open(env, &locked.path.join("records"), &options.engine)
+            .map_err(|poison| format!("log.dirs: cannot open the records in {shown}: {poison}"))?;
+        DataDir::over(engine, identity.directory_id, locked.path, Some(locked.lock), options)
+    }
+
+    /// The in-memory twin over a simulated disk.
+    pub fn in_memory(env: &Env, disk: &MemoryDisk, id: KafkaUuid, options: &DirOptions) -> Result<DataDir, String> {
+        let engine = Engine::in_memory(env, disk, &options.engine);
+        DataDir::over(engine, id, PathBuf::from("memory"), None, options)
+    }
+
+    fn over(
+        engine: Engine,
+        id: KafkaUuid,
+        path: PathBuf,
+        lock: Option<File>,
+        options: &DirOptions,
+    ) -> Result<DataDir, String> {
+        let row = engine.value(Family::State, &keys::format()).map_err(|poison| poison.to_string())?;
+        let next_number = match row {
+            None => 1,
+            Some(row) => match (row.get(..2), row.get(2..6)) {
+                (Some(version), Some(_)) if version > FORMAT_VERSION.to_be_bytes().as_slice() => {
+                    return Err(format!(
+                        "log.dirs: {} has format {}, this program reads up to {FORMAT_VERSION}: use the newer program",
+                        path.display(),
+                        u16::from_be_bytes([version[0], version[1]])
+                    ));
+                }
+                (Some(_), Some(number)) => u32::from_be_bytes([number[0], number[1], number[2], number[3]]),
+                _ => return Err(format!("log.dirs: {}: malformed format row", path.display())),
+            },
+        };
+        let home = LogHome { engine, tail: Arc::new(TailCache::new(options.tail_bytes)) };
+        Ok(DataDir {
+            id,
+            path,
+            home,
+            next_number: Mutex::new(next_number),
+            logs_open: AtomicUsize::new(0),
+            _lock: lock,
+        })
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.home.engine
+    }
+
+    /// Bytes of the tail cache in use.
+    pub fn tail_bytes(&self) -> usize {
+        self.home.tail.bytes()
+    }
+
+    /// Logs found or created here since the start.
+    pub fn logs_open(&self) -> usize {
+        self.logs_open.load(Ordering::Relaxed)
+    }
+
+    /// Every stored log. Blocking; reads small rows only.
+    pub fn logs(&self) -> Result<Vec<PartitionLog>, Poisoned> {
+        let mut states = Vec::new();
+        let mut broken = None;
+        self.home.engine.scan(Family::State, keys::kind_range(Kind::Log), &mut |key, row| {
+            match (keys::log_of(key), LogState::decode(row)) {
+                (Some(number), Some(state)) => states.push((number, state)),
+                (number, _) => broken = Some(format!("malformed state row of log {number:?}")),
+            }
+            broken.is_none()
+        })?;
+        if let Some(reason) = broken {
+            return Err(Poisoned(reason));
+        }
+        self.logs_open.fetch_add(states.len(), Ordering::Relaxed);
+        states.into_iter().map(|(number, state)| PartitionLog::open(self.home.clone(), number, state)).collect()
+    }
+
+    /// Creates an empty log; `done` tells when it is on disk.
+    pub fn create_log(
+        &self,
+        id: TopicIdPartition,
+        done: impl FnOnce(Result<(), Poisoned>) + Send + 'static,
+    ) -> Result<PartitionLog, Poisoned> {
+        let mut write = Write::new();
+        let mut next = self.next_number.lock();
+        let number = *next;
+        *next = number.checked_add(1).ok_or_else(|| Poisoned("log numbers are used up".into()))?;
+        let mut row = BytesMut::with_capacity(6);
+        row.put_u16(FORMAT_VERSION);
+        row.put_u32(*next);
+        write.put(Family::State, keys::format(), row.freeze());
+        let log = PartitionLog::create(self.home.clone(), number, id, &mut write);
+        // Submitted under the lock: the row with the larger number must be the later write.
+        self.home.engine.submit(write.when_done(done))?;
+        self.logs_open.fetch_add(1, Ordering::Relaxed);
+        Ok(log)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_owner_and_remembers_it() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("data");
+        let mut first = LockedDir::take(&path).unwrap();
+        assert_eq!(first.identity, None);
+        let second = LockedDir::take(&path).map(|_| ()).unwrap_err();
+        assert!(second.contains("in use by another process"), "{second}");
+        let identity = Identity { cluster_id: "c".into(), node_id: 4, directory_id: KafkaUuid(99) };
+        first.identify(identity.clone()).unwrap();
+        drop(first);
+        assert_eq!(LockedDir::take(&path).unwrap().identity, Some(identity));
+    }
+
+    #[test]
+    fn a_newer_identity_file_is_refused_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("meta.properties"), "version=2\nnode.id=1\n").unwrap();
+        let refusal = LockedDir::take(root.path()).map(|_| ()).unwrap_err();
+        assert!(refusal.contains("meta.properties: version 2"), "{refusal}");
+    }
+}

@@ -1,0 +1,368 @@
+//! One engine per data directory: ordered rows, atomic writes, one writer lane with group commit.
+//!
+//! The contract, which RocksDB and the in-memory twin both keep:
+//! * Writes are applied in the order of [`Engine::submit`], each of them whole or not at all, also after a crash.
+//! * `done` is called exactly once per write, in order, after the write is on stable storage (with `sync`), or with a
+//!   failure.
+//! * After a failure the engine is *poisoned*: every later write is refused, nothing is retried (an fsync error is
+//!   final).
+//! * Reads see every write whose `done` was called; they may see later ones.
+//!
+//! The lane's queue is bounded by [`Engine::room`]: whoever produces waits there, before the first byte is queued.
+
+mod memory;
+mod rocks;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+
+use super::keys::{Family, Key};
+use crate::env::Env;
+
+pub use memory::MemoryDisk;
+pub use rocks::SmallStore;
+
+/// The directory's engine failed and takes no more writes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Poisoned(pub String);
+
+impl std::fmt::Display for Poisoned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "data directory is offline: {}", self.0)
+    }
+}
+
+impl std::error::Error for Poisoned {}
+
+/// One change of one row or range.
+#[derive(Clone, Debug)]
+pub enum Op {
+    Put(Family, Key, Bytes),
+    Delete(Family, Key),
+    /// Deletes `from ≤ key < to`.
+    DeleteRange(Family, Key, Key),
+}
+
+/// Called once with the fate of a write.
+pub type Done = Box<dyn FnOnce(Result<(), Poisoned>) + Send>;
+
+/// Rows that change together.
+#[derive(Default)]
+pub struct Write {
+    pub ops: Vec<Op>,
+    pub done: Option<Done>,
+    bytes: usize,
+}
+
+impl Write {
+    pub fn new() -> Write {
+        Write::default()
+    }
+
+    pub fn put(&mut self, family: Family, key: Key, value: Bytes) {
+        self.bytes += key.as_slice().len() + value.len();
+        self.ops.push(Op::Put(family, key, value));
+    }
+
+    pub fn delete(&mut self, family: Family, key: Key) {
+        self.ops.push(Op::Delete(family, key));
+    }
+
+    pub fn delete_range(&mut self, family: Family, range: (Key, Key)) {
+        self.ops.push(Op::DeleteRange(family, range.0, range.1));
+    }
+
+    pub fn when_done(mut self, done: impl FnOnce(Result<(), Poisoned>) + Send + 'static) -> Write {
+        self.done = Some(Box::new(done));
+        self
+    }
+}
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Sync every group before `done` (`ottla.sync.before.ack`).
+    pub sync: bool,
+    /// Memory for unflushed batches, in bytes (`ottla.write.buffer.bytes`).
+    pub write_buffer_bytes: usize,
+}
+
+/// Queued bytes above which [`Engine::room`] makes producers wait.
+const QUEUE_BYTES_MAX: usize = 128 << 20;
+/// Most bytes that one group commit takes from the queue: bounds the latency of the writes behind it.
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
+#[derive(Default)]
+struct Queue {
+    writes: VecDeque<Write>,
+    closed: bool,
+}
+
+/// What producers and the lane share.
+#[derive(Default)]
+pub(super) struct Lane {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    /// The same signal for the lane of the in-memory twin, which is a task.
+    filled_async: Notify,
+    queued_bytes: AtomicUsize,
+    drained: Notify,
+    poison: Mutex<Option<Poisoned>>,
+    poisoned: AtomicBool,
+    /// Groups committed so far: one sync each.
+    groups: AtomicU64,
+    ended: Mutex<bool>,
+    ended_signal: Condvar,
+}
+
+impl Lane {
+    fn take_group(&self, queue: &mut Queue) -> Vec<Write> {
+        let mut group = Vec::with_capacity(queue.writes.len().min(256));
+        let mut bytes = 0;
+        while let Some(write) = queue.writes.front() {
+            if !group.is_empty() && bytes + write.bytes > GROUP_BYTES_MAX {
+                break;
+            }
+            bytes += write.bytes;
+            group.extend(queue.writes.pop_front());
+        }
+        group
+    }
+
+    /// Waits for writes; `None` when the engine was closed and everything queued is written.
+    fn next_group_blocking(&self) -> Option<Vec<Write>> {
+        let mut queue = self.queue.lock();
+        while queue.writes.is_empty() {
+            if queue.closed {
+                return None;
+            }
+            self.filled.wait(&mut queue);
+        }
+        Some(self.take_group(&mut queue))
+    }
+
+    async fn next_group(&self) -> Option<Vec<Write>> {
+        loop {
+            let filled = self.filled_async.notified();
+            {
+                let mut queue = self.queue.lock();
+                if !queue.writes.is_empty() {
+                    return Some(self.take_group(&mut queue));
+                }
+                if queue.closed {
+                    return None;
+                }
+            }
+            filled.await;
+        }
+    }
+
+    /// Tells everyone in `group` its fate.
+    fn finish(&self, group: Vec<Write>, outcome: Result<(), Poisoned>) {
+        if let Err(poison) = &outcome {
+            self.poison_with(poison.clone());
+        }
+        self.groups.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = 0;
+        for write in group {
+            bytes += write.bytes;
+            if let Some(done) = write.done {
+                done(outcome.clone());
+            }
+        }
+        let before = self.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if before > QUEUE_BYTES_MAX && before - bytes <= QUEUE_BYTES_MAX {
+            self.drained.notify_waiters();
+        }
+    }
+
+    fn poison_with(&self, poison: Poisoned) {
+        let mut slot = self.poison.lock();
+        if slot.is_none() {
+            tracing::error!(reason = %poison, "data directory failed and is offline");
+            *slot = Some(poison);
+            self.poisoned.store(true, Ordering::Release);
+        }
+    }
+
+    fn end(&self) {
+        *self.ended.lock() = true;
+        self.ended_signal.notify_all();
+    }
+}
+
+enum Backend {
+    Rocks(rocks::Store),
+    Memory(MemoryDisk),
+}
+
+struct Inner {
+    lane: Arc<Lane>,
+    backend: Backend,
+}
+
+/// The engine of one data directory. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+impl Engine {
+    /// Opens or creates the RocksDB in `directory` and starts its lane.
+    pub fn open(env: &Env, directory: &Path, options: &EngineOptions) -> Result<Engine, Poisoned> {
+        let store = rocks::Store::open(directory, options)?;
+        let lane = Arc::new(Lane::default());
+        let (worker, sync) = (store.clone(), options.sync);
+        let lane_of_thread = lane.clone();
+        env.thread("ottla-lane", move || {
+            while let Some(group) = lane_of_thread.next_group_blocking() {
+                let refused = lane_of_thread.poison.lock().clone();
+                let outcome = match refused {
+                    Some(poison) => Err(poison),
+                    None => worker.write(&group, sync),
+                };
+                lane_of_thread.finish(group, outcome);
+            }
+            // Whoever waits for the end may open the directory again.
+            drop(worker);
+            lane_of_thread.end();
+        })
+        .map_err(|failure| Poisoned(format!("cannot start the writer thread: {failure}")))?;
+        Ok(Engine(Arc::new(Inner { lane, backend: Backend::Rocks(store) })))
+    }
+
+    /// The in-memory twin over `disk`, for simulation and tests: its lane is a task of `env`.
+    pub fn in_memory(env: &Env, disk: &MemoryDisk, options: &EngineOptions) -> Engine {
+        let lane = Arc::new(Lane::default());
+        let (disk_of_lane, lane_of_task, env_of_task, sync) = (disk.clone(), lane.clone(), env.clone(), options.sync);
+        env.spawn(async move {
+            while let Some(group) = lane_of_task.next_group().await {
+                let ops = group.iter().map(|write| write.ops.clone()).collect();
+                let outcome = disk_of_lane.write(&env_of_task, ops, sync).await;
+                lane_of_task.finish(group, outcome);
+            }
+            lane_of_task.end();
+        });
+        Engine(Arc::new(Inner { lane, backend: Backend::Memory(disk.clone()) }))
+    }
+
+    /// Queues `write`. Refuses, without calling `done`, if the engine is poisoned or closed.
+    pub fn submit(&self, write: Write) -> Result<(), Poisoned> {
+        let lane = &self.0.lane;
+        if lane.poisoned.load(Ordering::Acquire) {
+            return Err(lane.poison.lock().clone().unwrap_or(Poisoned("failed".into())));
+        }
+        let was_empty = {
+            let mut queue = lane.queue.lock();
+            if queue.closed {
+                return Err(Poisoned("closed".into()));
+            }
+            lane.queued_bytes.fetch_add(write.bytes, Ordering::AcqRel);
+            queue.writes.push_back(write);
+            queue.writes.len() == 1
+        };
+        if was_empty {
+            match &self.0.backend {
+                Backend::Rocks(_) => drop(lane.filled.notify_one()),
+                Backend::Memory(_) => lane.filled_async.notify_one(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits `write` and waits until it is on stable storage.
+    pub async fn write(&self, write: Write) -> Result<(), Poisoned> {
+        let (told, outcome) = tokio::sync::oneshot::channel();
+        self.submit(write.when_done(move |fate| drop(told.send(fate))))?;
+        outcome.await.unwrap_or_else(|_| Err(Poisoned("closed".into())))
+    }
+
+    /// Waits until the lane's queue is below its bound.
+    pub async fn room(&self) {
+        let lane = &self.0.lane;
+        loop {
+            let drained = lane.drained.notified();
+            if lane.queued_bytes.load(Ordering::Acquire) <= QUEUE_BYTES_MAX {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// Why the engine takes no more writes, if it does not.
+    pub fn poison(&self) -> Option<Poisoned> {
+        self.0.lane.poison.lock().clone()
+    }
+
+    /// Group commits so far.
+    pub fn groups(&self) -> u64 {
+        self.0.lane.groups.load(Ordering::Relaxed)
+    }
+
+    /// The value of one row.
+    pub fn value(&self, family: Family, key: &Key) -> Result<Option<Bytes>, Poisoned> {
+        match &self.0.backend {
+            Backend::Rocks(store) => store.value(family, key),
+            Backend::Memory(disk) => disk.value(family, key),
+        }
+    }
+
+    /// Visits rows `from ≤ key < to` in order until `visit` returns false.
+    pub fn scan(
+        &self,
+        family: Family,
+        range: (Key, Key),
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Poisoned> {
+        match &self.0.backend {
+            Backend::Rocks(store) => store.scan(family, range, visit),
+            Backend::Memory(disk) => disk.scan(family, range, visit),
+        }
+    }
+
+    /// Visits rows from the last one with `range.0 ≤ key ≤ at` (from `at` if there is none) to `range.1`, in order,
+    /// until
+    /// `visit` returns false.
+    pub fn scan_from_floor(
+        &self,
+        family: Family,
+        range: (Key, Key),
+        at: Key,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Poisoned> {
+        match &self.0.backend {
+            Backend::Rocks(store) => store.scan_from_floor(family, range, at, visit),
+            Backend::Memory(disk) => disk.scan_from_floor(family, range, at, visit),
+        }
+    }
+
+    /// Gives the disk space of already deleted rows in `range` back. Blocking; may rewrite live rows beside them.
+    pub fn reclaim(&self, family: Family, range: (Key, Key)) -> Result<(), Poisoned> {
+        match &self.0.backend {
+            Backend::Rocks(store) => store.reclaim(family, range),
+            Backend::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Writes what is queued and stops the lane; with `wait`, blocks until it has stopped.
+    pub fn close(&self, wait: bool) {
+        let lane = &self.0.lane;
+        lane.queue.lock().closed = true;
+        lane.filled.notify_all();
+        lane.filled_async.notify_waiters();
+        lane.filled_async.notify_one();
+        if wait {
+            let mut ended = lane.ended.lock();
+            while !*ended {
+                lane.ended_signal.wait(&mut ended);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! RocksDB and its in-memory twin are driven with the same operations, reopened together, and must agree.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex as SyncMutex;
+use proptest::prelude::*;
+
+use super::*;
+use crate::storage::keys;
+
+const OPTIONS: EngineOptions = EngineOptions { sync: true, write_buffer_bytes: 1 << 20 };
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(Vec<Op>),
+    Reopen,
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    (0u32..3, 0i64..20).prop_map(|(log, base)| keys::batch(log, base))
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let family = prop_oneof![Just(Family::State), Just(Family::Batches)];
+    let value = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from),
+        Just(Bytes::from(vec![7u8; 5000])),
+    ];
+    prop_oneof![
+        6 => (family.clone(), key(), value).prop_map(|(family, key, value)| Op::Put(family, key, value)),
+        2 => (family.clone(), key()).prop_map(|(family, key)| Op::Delete(family, key)),
+        1 => (family, key(), key()).prop_map(|(family, one, other)| {
+            Op::DeleteRange(family, one.min(other), one.max(other))
+        }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => proptest::collection::vec(op(), 1..6).prop_map(Step::Write),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+fn everything(engine: &Engine, family: Family) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::new();
+    let range = (keys::batch(0, 0), keys::batch(9, 0));
+    engine
+        .scan(family, range, &mut |key, value| {
+            rows.push((key.to_vec(), value.to_vec()));
+            true
+        })
+        .unwrap();
+    rows
+}
+
+fn floor(engine: &Engine, at: Key) -> Option<Vec<u8>> {
+    let mut first = None;
+    let range = (keys::batch(1, 0), keys::batch(1, 1000));
+    engine
+        .scan_from_floor(Family::Batches, range, at, &mut |key, _| {
+            first = Some(key.to_vec());
+            false
+        })
+        .unwrap();
+    first
+}
+
+async fn run(steps: Vec<Step>) {
+    let env = Env::real();
+    let root = tempfile::tempdir().unwrap();
+    let disk = MemoryDisk::new();
+    let mut rocks = Engine::open(&env, root.path(), &OPTIONS).unwrap();
+    let mut memory = Engine::in_memory(&env, &disk, &OPTIONS);
+    for step in steps {
+        match step {
+            Step::Write(ops) => {
+                for engine in [&rocks, &memory] {
+                    let mut write = Write::new();
+                    write.ops = ops.clone();
+                    engine.write(write).await.unwrap();
+                }
+            }
+            Step::Reopen => {
+                rocks.close(true);
+                drop(rocks);
+                disk.crash(0);
+                rocks = Engine::open(&env, root.path(), &OPTIONS).unwrap();
+                memory = Engine::in_memory(&env, &disk, &OPTIONS);
+            }
+        }
+        for family in [Family::State, Family::Batches] {
+            assert_eq!(everything(&rocks, family), everything(&memory, family));
+        }
+        for base in [0, 5, 19] {
+            let at = keys::batch(1, base);
+            assert_eq!(floor(&rocks, at), floor(&memory, at), "floor of {base}");
+        }
+    }
+    rocks.close(true);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_twin_agrees_with_rocksdb(steps in proptest::collection::vec(step(), 1..25)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(run(steps));
+    }
+}
+
+fn put(base: i64) -> Write {
+    let mut write = Write::new();
+    write.put(Family::Batches, keys::batch(1, base), Bytes::from_static(b"x"));
+    write
+}
+
+#[tokio::test]
+async fn done_is_called_in_order_and_once() {
+    let env = Env::real();
+    let root = tempfile::tempdir().unwrap();
+    let engine = Engine::open(&env, root.path(), &OPTIONS).unwrap();
+    let order = Arc::new(SyncMutex::new(Vec::new()));
+    for base in 0..100 {
+        let order = order.clone();
+        engine.submit(put(base).when_done(move |fate| order.lock().push((base, fate.is_ok())))).unwrap();
+    }
+    engine.close(true);
+    assert_eq!(*order.lock(), (0..100).map(|base| (base, true)).collect::<Vec<_>>());
+    assert!(engine.submit(put(100)).is_err(), "a closed engine refuses");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_keeps_what_was_acknowledged_and_a_prefix_of_the_rest() {
+    let env = Env::real();
+    let disk = MemoryDisk::new();
+    let engine = Engine::in_memory(&env, &disk, &EngineOptions { sync: false, ..OPTIONS });
+    for base in 0..10 {
+        engine.write(put(base)).await.unwrap();
+    }
+    assert_eq!(disk.unsynced(), 10);
+    disk.crash(4);
+    let reopened = Engine::in_memory(&env, &disk, &OPTIONS);
+    assert_eq!(everything(&reopened, Family::Batches).len(), 4);
+    reopened.write(put(50)).await.unwrap();
+    disk.crash(0);
+    assert_eq!(everything(&reopened, Family::Batches).len(), 5, "synced before done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_write_poisons_for_good() {
+    let env = Env::real();
+    let disk = MemoryDisk::new();
+    let engine = Engine::in_memory(&env, &disk, &OPTIONS);
+    disk.break_with("no space");
+    assert_eq!(engine.write(put(1)).await, Err(Poisoned("no space".into())));
+    assert_eq!(engine.poison(), Some(Poisoned("no space".into())));
+    assert!(engine.submit(put(2)).is_err());
+}

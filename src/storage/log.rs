@@ -1,0 +1,526 @@
+//! One partition's log: batches, where it starts and ends, its producers, its leader epochs, its chunks.
+//!
+//! Invariants: `log_start ≤ log_end`; batches are contiguous from `log_start`'s batch to `log_end`; an append refuses
+//! before it assigns an offset, or its batch, log state, producer row and epoch row go into one atomic write. Nothing
+//! here awaits
+//! or takes a lock of its own: the owner's mutex orders appends, and the engine's lane keeps that order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::engine::{Engine, Poisoned, Write};
+use super::epochs::Epochs;
+use super::keys::{self, Family, Kind, LogNumber};
+use super::producers::{Producers, Sequence};
+use super::retention::{self, Chunk};
+use super::state::{self, LogState};
+use super::tail::{Tail, TailCache};
+use crate::error::ErrorCode;
+use crate::ids::{LeaderEpoch, Offset, ProducerId, TopicIdPartition, WallMillis};
+use crate::records::{self, BatchHeader, Checked, Timestamps};
+use crate::sabotage;
+
+/// Bytes after which a chunk of the time index is closed: what a lookup by timestamp may have to scan.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// What a log shares with the others of its directory.
+#[derive(Clone)]
+pub struct LogHome {
+    pub engine: Engine,
+    pub tail: Arc<TailCache>,
+}
+
+/// A batch that passed validation, about to be appended by the leader.
+pub struct Incoming {
+    pub batch: Bytes,
+    pub checked: Checked,
+    pub now_ms: WallMillis,
+    pub epoch: LeaderEpoch,
+    /// `segment.ms`: a chunk is closed when its records span as much.
+    pub chunk_ms_max: i64,
+}
+
+/// Where a batch went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Appended {
+    pub base_offset: Offset,
+    pub end_offset: Offset,
+    /// The append time that replaced the records' own, or -1.
+    pub append_time_ms: WallMillis,
+    /// True if the batch was in the log already: nothing was written (idempotent producer).
+    pub duplicate: bool,
+}
+
+/// Batches of one read, each whole.
+pub type Batches = Vec<Bytes>;
+
+/// The rest of a read, when it has to go to disk: run it off the lock and off the async workers.
+pub struct ColdRead {
+    home: LogHome,
+    number: LogNumber,
+    from: Offset,
+    up_to: Offset,
+    bytes_max: usize,
+    at_least_one: bool,
+}
+
+/// A record found by its timestamp.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FoundRecord {
+    pub offset: Offset,
+    pub timestamp: WallMillis,
+    pub epoch: LeaderEpoch,
+}
+
+/// A lookup by timestamp, to be run off the lock.
+pub struct TimestampLookup {
+    home: LogHome,
+    number: LogNumber,
+    chunks: Vec<Chunk>,
+    log_start: Offset,
+    up_to: Offset,
+}
+
+/// One partition's log.
+pub struct PartitionLog {
+    home: LogHome,
+    number: LogNumber,
+    state: LogState,
+    epochs: Epochs,
+    producers: Producers,
+    closed: VecDeque<Chunk>,
+    /// Timestamp of the open chunk's first batch, for `chunk_ms_max`; unknown (-1) after a restart.
+    open_since: WallMillis,
+}
+
+impl PartitionLog {
+    /// Creates an empty log under a number never used before; its row is in `write`.
+    pub fn create(home: LogHome, number: LogNumber, id: TopicIdPartition, write: &mut Write) -> PartitionLog {
+        let log = PartitionLog {
+            home,
+            number,
+            state: LogState::new(id),
+            epochs: Epochs::default(),
+            producers: Producers::default(),
+            closed: VecDeque::new(),
+            open_since: -1,
+        };
+        log.put_state(write);
+        log
+    }
+
+    /// Takes up a stored log: its rows are read, no batch is.
+    pub fn open(home: LogHome, number: LogNumber, state: LogState) -> Result<PartitionLog, Poisoned> {
+        let malformed = |what: &str| Poisoned(format!("log {number}: malformed {what} row"));
+        let epochs = match home.engine.value(Family::State, &keys::of_log(Kind::Epochs, number))? {
+            Some(row) => Epochs::decode(&row).ok_or_else(|| malformed("epochs"))?,
+            None => Epochs::default(),
+        };
+        let mut producers = Producers::default();
+        let mut broken = None;
+        home.engine.scan(Family::State, keys::log_range(Kind::Producer, number), &mut |key, row| {
+            let decoded = producers.decode_one(row).ok();
+            if decoded.is_none() || decoded != keys::number_of(key) {
+                broken = Some("producer");
+            }
+            broken.is_none()
+        })?;
+        let mut closed = VecDeque::new();
+        home.engine.scan(Family::State, keys::log_range(Kind::Chunk, number), &mut |_, row| {
+            match state::decode_chunk(row) {
+                Some(chunk) => closed.push_back(chunk),
+                None => broken = Some("chunk"),
+            }
+            broken.is_none()
+        })?;
+        match broken {
+            Some(what) => Err(malformed(what)),
+            None => Ok(PartitionLog { home, number, state, epochs, producers, closed, open_since: -1 }),
+        }
+    }
+
+    pub fn id(&self) -> TopicIdPartition {
+        self.state.id
+    }
+
+    /// First readable offset.
+    pub fn log_start(&self) -> Offset {
+        self.state.log_start
+    }
+
+    /// Offset that the next record gets.
+    pub fn log_end(&self) -> Offset {
+        self.state.log_end
+    }
+
+    /// The high watermark that the last write stored: a lower bound of the real one.
+    pub fn stored_high_watermark(&self) -> Offset {
+        self.state.high_watermark
+    }
+
+    /// Bytes of the log's batches.
+    pub fn bytes(&self) -> u64 {
+        self.state.bytes
+    }
+
+    /// Time-index chunks, closed and open: what Kafka's tools see as segments.
+    pub fn chunks(&self) -> usize {
+        self.closed.len() + 1
+    }
+
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    /// First offset of the oldest open transaction, if any.
+    pub fn first_unstable(&self) -> Option<Offset> {
+        self.producers.first_unstable()
+    }
+
+    /// Enters `epoch` in the history at the log's end: done when leadership is taken, before the first append of the
+    /// epoch (KAFKA-7415). `done` tells when it is on disk.
+    pub fn begin_epoch(
+        &mut self,
+        epoch: LeaderEpoch,
+        done: impl FnOnce(Result<(), Poisoned>) + Send + 'static,
+    ) -> Result<(), Poisoned> {
+        let mut write = Write::new();
+        if self.epochs.assign(epoch, self.state.log_end) && !sabotage::on("lost-epoch") {
+            self.put_epochs(&mut write);
+        }
+        self.home.engine.submit(write.when_done(done))
+    }
+
+    /// Appends one batch as leader. `high_watermark` is stored with it; `done` is called when it is on stable storage,
+    /// and not at all for a duplicate or a refusal.
+    pub fn append_leader(
+        &mut self,
+        incoming: Incoming,
+        high_watermark: Offset,
+        done: impl FnOnce(Result<(), Poisoned>) + Send + 'static,
+    ) -> Result<Appended, ErrorCode> {
+        if self.home.engine.poison().is_some() {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        let Incoming { batch, checked, now_ms, epoch, chunk_ms_max } = incoming;
+        let header = checked.header;
+        if let Sequence::Duplicate { base_offset, last_offset, append_time_ms } = self.check_sequence(&header)? {
+            let end_offset = last_offset + 1;
+            return Ok(Appended { base_offset, end_offset, append_time_ms, duplicate: true });
+        }
+        let base = match self.state.log_end {
+            end if sabotage::on("offset-reused") && end % 7 == 3 => end - 1,
+            end => end,
+        };
+        let next = base + i64::from(header.last_offset_delta) + 1;
+        let stamped = records::stamp(batch, base, epoch, checked.timestamps);
+        let mut write = Write::new();
+        let append_time_ms = match checked.timestamps {
+            Timestamps::Appended(now_ms) => Some(now_ms),
+            Timestamps::Keep | Timestamps::Created { .. } => None,
+        };
+        self.producers.note(&header, base, append_time_ms, now_ms);
+        self.put_producer(header.producer_id, &mut write);
+        if self.epochs.assign(epoch, base) {
+            self.put_epochs(&mut write);
+        }
+        // Records without a timestamp age from their arrival, else they would never expire.
+        let timestamp = if checked.max_timestamp < 0 { now_ms } else { checked.max_timestamp };
+        self.extend_chunk((base, next), stamped.len() as u64, timestamp, chunk_ms_max, &mut write);
+        self.state.log_end = next;
+        self.state.high_watermark = high_watermark;
+        self.home.tail.push(self.number, base, next, stamped.clone());
+        write.put(Family::Batches, keys::batch(self.number, base), stamped);
+        self.put_state(&mut write);
+        self.home.engine.submit(write.when_done(done)).map_err(|_| ErrorCode::KafkaStorageError)?;
+        let append_time_ms = append_time_ms.unwrap_or(records::NO_TIMESTAMP);
+        Ok(Appended { base_offset: base, end_offset: next, append_time_ms, duplicate: false })
+    }
+
+    fn check_sequence(&self, header: &BatchHeader) -> Result<Sequence, ErrorCode> {
+        match self.producers.check(header) {
+            Ok(Sequence::Duplicate { .. }) if sabotage::on("duplicate-accepted") => Ok(Sequence::New),
+            Err(_) if sabotage::on("gap-accepted") => Ok(Sequence::New),
+            verdict => verdict,
+        }
+    }
+
+    fn put_producer(&self, producer: ProducerId, write: &mut Write) {
+        if sabotage::on("producer-state-lost") {
+            return;
+        }
+        if let Some(row) = self.producers.encode_one(producer) {
+            write.put(Family::State, keys::producer(self.number, producer), row);
+        }
+    }
+
+    fn extend_chunk(
+        &mut self,
+        (base, next): (Offset, Offset),
+        bytes: u64,
+        timestamp: WallMillis,
+        span_max: i64,
+        write: &mut Write,
+    ) {
+        let open = &mut self.state.open;
+        let spans = self.open_since >= 0 && timestamp.saturating_sub(self.open_since) > span_max;
+        if open.bytes > 0 && (open.bytes + bytes > CHUNK_BYTES || spans) {
+            let closed =
+                std::mem::replace(open, Chunk { base_offset: base, next_offset: base, bytes: 0, max_timestamp: -1 });
+            let key = keys::numbered(Kind::Chunk, self.number, closed.base_offset);
+            write.put(Family::State, key, state::encode_chunk(&closed));
+            self.closed.push_back(closed);
+            self.open_since = -1;
+        }
+        if self.open_since < 0 {
+            self.open_since = timestamp;
+        }
+        open.next_offset = next;
+        open.bytes += bytes;
+        open.max_timestamp = open.max_timestamp.max(timestamp);
+        self.state.bytes += bytes;
+    }
+
+    fn put_state(&self, write: &mut Write) {
+        write.put(Family::State, keys::of_log(Kind::Log, self.number), self.state.encode());
+    }
+
+    fn put_epochs(&self, write: &mut Write) {
+        write.put(Family::State, keys::of_log(Kind::Epochs, self.number), self.epochs.encode());
+    }
+
+    /// Reads whole batches from the one that holds `from`, below `up_to`: at once if they are in memory, else as work
+    /// to do.
+    pub fn read(&self, from: Offset, up_to: Offset, bytes_max: usize, at_least_one: bool) -> Result<Batches, ColdRead> {
+        if from >= up_to {
+            return Ok(Vec::new());
+        }
+        match self.home.tail.read(self.number, from, up_to, bytes_max, at_least_one) {
+            Tail::Hit(mut batches) => {
+                if sabotage::on("truncated-fetch") && batches.len() > 2 {
+                    batches.remove(1);
+                }
+                Ok(batches)
+            }
+            Tail::Miss => {
+                let (home, number) = (self.home.clone(), self.number);
+                Err(ColdRead { home, number, from, up_to, bytes_max, at_least_one })
+            }
+        }
+    }
+
+    /// Bytes that a read of `from..up_to` would give, at most `bytes_max`; on disk counts as plenty.
+    pub fn readable_bytes(&self, from: Offset, up_to: Offset, bytes_max: usize) -> usize {
+        if from >= up_to {
+            return 0;
+        }
+        self.home.tail.readable_bytes(self.number, from, up_to, bytes_max).unwrap_or(bytes_max)
+    }
+
+    /// Prepares a lookup by timestamp among the records below `up_to`.
+    pub fn timestamps(&self, up_to: Offset) -> TimestampLookup {
+        let open = std::iter::once(&self.state.open);
+        let chunks = self.closed.iter().chain(open).filter(|chunk| chunk.next_offset > self.state.log_start).copied();
+        TimestampLookup {
+            home: self.home.clone(),
+            number: self.number,
+            chunks: chunks.collect(),
+            log_start: self.state.log_start,
+            up_to,
+        }
+    }
+
+    /// The new log start that retention asks for, if it moves.
+    pub fn retention_plan(
+        &self,
+        rules: &retention::RetentionSettings,
+        now_ms: WallMillis,
+        high_watermark: Offset,
+    ) -> Option<Offset> {
+        let mut chunks: Vec<Chunk> = self.closed.iter().copied().collect();
+        if self.state.open.bytes > 0 {
+            chunks.push(self.state.open);
+        }
+        retention::plan(&chunks, rules, now_ms, high_watermark, self.state.log_start)
+    }
+
+    /// Raises the log start to `offset` (never above the log's end) and deletes what lies wholly below it. Returns true
+    /// if batches were deleted, so that disk space can be reclaimed.
+    pub fn delete_before(
+        &mut self,
+        offset: Offset,
+        done: impl FnOnce(Result<(), Poisoned>) + Send + 'static,
+    ) -> Result<bool, Poisoned> {
+        let mut write = Write::new();
+        let mut freed = false;
+        if offset > self.state.log_start {
+            self.state.log_start = offset.min(self.state.log_end);
+            freed = self.drop_chunks(&mut write);
+            self.epochs.truncate_from_start(self.state.log_start);
+            self.put_epochs(&mut write);
+            self.put_state(&mut write);
+        }
+        self.home.engine.submit(write.when_done(done))?;
+        Ok(freed)
+    }
+
+    fn drop_chunks(&mut self, write: &mut Write) -> bool {
+        let log_start = self.state.log_start;
+        let mut kept_from = None;
+        while let Some(chunk) = self.closed.front().copied() {
+            if chunk.next_offset > log_start {
+                kept_from = Some(chunk.base_offset);
+                break;
+            }
+            write.delete(Family::State, keys::numbered(Kind::Chunk, self.number, chunk.base_offset));
+            self.state.bytes = self.state.bytes.saturating_sub(chunk.bytes);
+            self.closed.pop_front();
+        }
+        let open = &mut self.state.open;
+        if kept_from.is_none() && open.next_offset <= log_start {
+            self.state.bytes = self.state.bytes.saturating_sub(open.bytes);
+            let end = self.state.log_end;
+            *open = Chunk { base_offset: end, next_offset: end, bytes: 0, max_timestamp: -1 };
+            self.open_since = -1;
+        }
+        let end = kept_from.unwrap_or(self.state.open.base_offset);
+        // One tombstone per log, always from its beginning: old ones below it vanish with the next compaction.
+        write.delete_range(Family::Batches, (keys::batch(self.number, 0), keys::batch(self.number, end)));
+        end > 0
+    }
+
+    /// The key range of everything ever written to this log's batches below its start.
+    pub fn dead_range(&self) -> (keys::Key, keys::Key) {
+        (keys::batch(self.number, 0), keys::batch(self.number, self.state.log_start))
+    }
+
+    /// Forgets producers that were idle too long (`producer.id.expiration.ms`).
+    pub fn expire_producers(&mut self, now_ms: WallMillis, idle_ms_max: i64) -> Result<(), Poisoned> {
+        let expired = self.producers.expire(now_ms, idle_ms_max);
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let mut write = Write::new();
+        for producer in expired {
+            write.delete(Family::State, keys::producer(self.number, producer));
+        }
+        self.home.engine.submit(write)
+    }
+
+    /// Deletes the log. Its number is never used again. Returns the batch range to reclaim.
+    pub fn destroy(self) -> Result<(keys::Key, keys::Key), Poisoned> {
+        self.home.tail.forget(self.number);
+        let (engine, number) = (self.home.engine, self.number);
+        delete_rows(&engine, number)?;
+        Ok((keys::batch(number, 0), keys::batches_end(number)))
+    }
+}
+
+/// Deletes every row of log `number`.
+pub fn delete_rows(engine: &Engine, number: LogNumber) -> Result<(), Poisoned> {
+    let mut write = Write::new();
+    write.delete(Family::State, keys::of_log(Kind::Log, number));
+    write.delete(Family::State, keys::of_log(Kind::Epochs, number));
+    for kind in [Kind::Chunk, Kind::Producer, Kind::Aborted] {
+        write.delete_range(Family::State, keys::log_range(kind, number));
+    }
+    write.delete_range(Family::Batches, (keys::batch(number, 0), keys::batches_end(number)));
+    engine.submit(write)
+}
+
+impl ColdRead {
+    /// Reads from disk. Blocking.
+    pub fn run(self) -> Result<Batches, Poisoned> {
+        let range = (keys::batch(self.number, 0), keys::batch(self.number, self.up_to));
+        let mut found: Batches = Vec::new();
+        let (mut bytes, mut broken) = (0, None);
+        let at = keys::batch(self.number, self.from);
+        self.home.engine.scan_from_floor(Family::Batches, range, at, &mut |key, value| {
+            let header = match sound_batch(self.number, key, value) {
+                Ok(header) => header,
+                Err(reason) => {
+                    broken = Some(reason);
+                    return false;
+                }
+            };
+            if header.next_offset() <= self.from {
+                return true;
+            }
+            let fits = bytes + value.len() <= self.bytes_max || (found.is_empty() && self.at_least_one);
+            if fits {
+                bytes += value.len();
+                found.push(Bytes::copy_from_slice(value));
+            }
+            fits
+        })?;
+        match broken {
+            Some(reason) if found.is_empty() => Err(Poisoned(reason)),
+            _ => Ok(found),
+        }
+    }
+}
+
+/// Checks that a stored value is the batch its key says. The CRC of the payload is the engine's business (it checks its
+/// own on every read) and the consumer's.
+fn sound_batch(number: LogNumber, key: &[u8], value: &[u8]) -> Result<BatchHeader, String> {
+    let base = keys::base_of_batch(number, key).ok_or_else(|| format!("log {number}: malformed batch key"))?;
+    let header = BatchHeader::parse(value).map_err(|_| format!("log {number}: malformed batch at {base}"))?;
+    if header.base_offset != base || header.size_bytes() != value.len() {
+        return Err(format!("log {number}: batch at {base} is not the one its key names"));
+    }
+    Ok(header)
+}
+
+impl TimestampLookup {
+    /// The first record at or after the log start whose timestamp is at least `target`. Blocking.
+    pub fn at_or_after(&self, target: WallMillis) -> Result<Option<FoundRecord>, Poisoned> {
+        for chunk in self.chunks.iter().filter(|chunk| chunk.max_timestamp >= target) {
+            let mut found = None;
+            self.scan_chunk(chunk, &mut |header, batch| {
+                if header.max_timestamp >= target
+                    && let Ok(Some((offset, timestamp))) = records::find_timestamp(batch, target, self.log_start)
+                {
+                    found = Some(FoundRecord { offset, timestamp, epoch: header.leader_epoch });
+                }
+                found.is_none()
+            })?;
+            if found.is_some() {
+                return Ok(found.filter(|record| record.offset < self.up_to));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record with the largest timestamp (KIP-734). Blocking.
+    pub fn largest(&self) -> Result<Option<FoundRecord>, Poisoned> {
+        let Some(largest) = self.chunks.iter().map(|chunk| chunk.max_timestamp).max().filter(|&largest| largest >= 0)
+        else {
+            return Ok(None);
+        };
+        self.at_or_after(largest)
+    }
+
+    fn scan_chunk(&self, chunk: &Chunk, visit: &mut dyn FnMut(&BatchHeader, &Bytes) -> bool) -> Result<(), Poisoned> {
+        let range = (keys::batch(self.number, chunk.base_offset), keys::batch(self.number, chunk.next_offset));
+        let mut broken = None;
+        self.home.engine.scan(
+            Family::Batches,
+            range,
+            &mut |key, value| match sound_batch(self.number, key, value) {
+                Ok(header) if header.next_offset() <= self.log_start => true,
+                Ok(header) => visit(&header, &Bytes::copy_from_slice(value)),
+                Err(reason) => {
+                    broken = Some(reason);
+                    false
+                }
+            },
+        )?;
+        broken.map_or(Ok(()), |reason| Err(Poisoned(reason)))
+    }
+}

@@ -1,0 +1,180 @@
+//! Recently appended batches in memory, shared by every log of a directory and by every consumer at the tail.
+//!
+//! Invariants: the batches of one log are contiguous and end at its log end; the total stays within the bound, the
+//! oldest append of the whole directory goes first. A batch may be here before it is on disk: readers are bounded by
+//! the high
+//! watermark, which is not.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::keys::LogNumber;
+use crate::ids::Offset;
+
+struct Cached {
+    base: Offset,
+    next: Offset,
+    batch: Bytes,
+}
+
+#[derive(Default)]
+struct State {
+    logs: HashMap<LogNumber, VecDeque<Cached>>,
+    /// Logs in the order of their appends; one entry per cached batch.
+    order: VecDeque<LogNumber>,
+    bytes: usize,
+}
+
+/// The tail cache of one data directory.
+pub struct TailCache {
+    state: Mutex<State>,
+    bytes_max: usize,
+}
+
+/// What a read finds here.
+pub enum Tail {
+    /// Batches that begin with the one that holds the offset asked for.
+    Hit(Vec<Bytes>),
+    /// The offset is older than what is kept.
+    Miss,
+}
+
+impl TailCache {
+    /// A cache of at most `bytes_max` bytes of batches.
+    pub fn new(bytes_max: usize) -> TailCache {
+        TailCache { state: Mutex::new(State::default()), bytes_max }
+    }
+
+    /// Adds the batch `base..next`, the newest of `log`.
+    pub fn push(&self, log: LogNumber, base: Offset, next: Offset, batch: Bytes) {
+        if batch.len() > self.bytes_max {
+            return self.forget(log);
+        }
+        let mut state = self.state.lock();
+        state.bytes += batch.len();
+        state.order.push_back(log);
+        state.logs.entry(log).or_default().push_back(Cached { base, next, batch });
+        while state.bytes > self.bytes_max {
+            let Some(oldest) = state.order.pop_front() else { break };
+            state.drop_oldest(oldest);
+        }
+    }
+
+    /// Reads whole batches from the one that holds `from`, up to the batch that starts at `up_to`. Stops before
+    /// `bytes_max` is passed, but returns the first batch in any case if `at_least_one`.
+    pub fn read(&self, log: LogNumber, from: Offset, up_to: Offset, bytes_max: usize, at_least_one: bool) -> Tail {
+        let state = self.state.lock();
+        let Some(batches) = state.logs.get(&log) else { return Tail::Miss };
+        match batches.front() {
+            Some(first) if first.base <= from => {}
+            _ => return Tail::Miss,
+        }
+        let start = batches.partition_point(|cached| cached.next <= from);
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        for cached in batches.range(start..) {
+            let fits = bytes + cached.batch.len() <= bytes_max || (found.is_empty() && at_least_one);
+            if cached.base >= up_to || !fits {
+                break;
+            }
+            bytes += cached.batch.len();
+            found.push(cached.batch.clone());
+        }
+        Tail::Hit(found)
+    }
+
+    /// Bytes that a read of `from..up_to` would give, at most `bytes_max`; `None` if the offset is older than what is
+    /// kept.
+    pub fn readable_bytes(&self, log: LogNumber, from: Offset, up_to: Offset, bytes_max: usize) -> Option<usize> {
+        let state = self.state.lock();
+        let batches = state.logs.get(&log)?;
+        if batches.front()?.base > from {
+            return None;
+        }
+        let start = batches.partition_point(|cached| cached.next <= from);
+        let mut bytes = 0;
+        for cached in batches.range(start..).take_while(|cached| cached.base < up_to) {
+            bytes += cached.batch.len();
+            if bytes >= bytes_max {
+                return Some(bytes_max);
+            }
+        }
+        Some(bytes)
+    }
+
+    /// Drops everything of `log`: it was deleted or truncated.
+    pub fn forget(&self, log: LogNumber) {
+        let mut state = self.state.lock();
+        if let Some(batches) = state.logs.remove(&log) {
+            state.bytes -= batches.iter().map(|cached| cached.batch.len()).sum::<usize>();
+            state.order.retain(|&other| other != log);
+        }
+    }
+
+    /// Bytes held now.
+    pub fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+}
+
+impl State {
+    fn drop_oldest(&mut self, log: LogNumber) {
+        let Some(batches) = self.logs.get_mut(&log) else { return };
+        if let Some(cached) = batches.pop_front() {
+            self.bytes -= cached.batch.len();
+        }
+        if batches.is_empty() {
+            self.logs.remove(&log);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hit(
+        cache: &TailCache,
+        log: LogNumber,
+        from: Offset,
+        up_to: Offset,
+        max: usize,
+        one: bool,
+    ) -> Option<Vec<usize>> {
+        match cache.read(log, from, up_to, max, one) {
+            Tail::Hit(batches) => Some(batches.iter().map(Bytes::len).collect()),
+            Tail::Miss => None,
+        }
+    }
+
+    #[test]
+    fn reads_whole_batches_within_bounds() {
+        let cache = TailCache::new(1000);
+        for (base, length) in [(0, 10), (5, 20), (8, 30)] {
+            cache.push(1, base, base + 3, Bytes::from(vec![0; length]));
+        }
+        assert_eq!(hit(&cache, 1, 6, 11, 1000, true), Some(vec![20, 30]));
+        assert_eq!(hit(&cache, 1, 0, 8, 1000, true), Some(vec![10, 20]));
+        assert_eq!(hit(&cache, 1, 0, 11, 5, true), Some(vec![10]));
+        assert_eq!(hit(&cache, 1, 0, 11, 5, false), Some(vec![]));
+        assert_eq!(hit(&cache, 2, 0, 11, 5, true), None);
+        assert_eq!(cache.readable_bytes(1, 5, 11, 1000), Some(50));
+        assert_eq!(cache.readable_bytes(1, 5, 11, 25), Some(25));
+    }
+
+    #[test]
+    fn the_oldest_append_goes_first() {
+        let cache = TailCache::new(100);
+        cache.push(1, 0, 1, Bytes::from(vec![0; 60]));
+        cache.push(2, 0, 1, Bytes::from(vec![0; 30]));
+        cache.push(2, 1, 2, Bytes::from(vec![0; 30]));
+        assert_eq!(hit(&cache, 1, 0, 1, 100, true), None);
+        assert_eq!(hit(&cache, 2, 0, 2, 100, true), Some(vec![30, 30]));
+        assert_eq!(cache.bytes(), 60);
+        cache.push(2, 2, 3, Bytes::from(vec![0; 200]));
+        assert_eq!(hit(&cache, 2, 0, 3, 100, true), None, "too large to keep: later reads go to disk");
+        assert_eq!(cache.bytes(), 0);
+    }
+}

@@ -1,0 +1,3 @@
+//! The workshop: tests of the house itself.
+
+mod tidy;

@@ -1,0 +1,220 @@
+//! Replies as they leave: a body, then a whole response, as few owned bytes and many shared slices.
+//!
+//! A handler that sends record batches encodes its own [`Body`], whose pieces are slices of what storage holds and are
+//! never copied. Every other handler returns a message of the protocol crate, which [`Response::encode`] writes into
+//! one buffer.
+//!
+//! Invariant: the first four bytes of a response are the number of bytes that follow.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::protocol::Encodable;
+
+use super::frame::SIZE_BYTES;
+use super::header::put_response;
+
+/// A body that is already encoded, in pieces.
+#[derive(Clone, Default, Debug)]
+pub struct Body {
+    parts: Vec<Bytes>,
+}
+
+impl Body {
+    /// A body of these pieces, in order.
+    pub fn from_parts(parts: Vec<Bytes>) -> Body {
+        Body { parts }
+    }
+
+    /// Bytes in all pieces.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum()
+    }
+
+    /// True for a body without bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The pieces as one, for tests and for clients that decode them.
+    pub fn to_bytes(&self) -> Bytes {
+        self.parts.concat().into()
+    }
+}
+
+/// A response that is ready to be written: size, header and body.
+#[derive(Clone, Debug)]
+pub struct Response {
+    head: Bytes,
+    rest: Vec<Bytes>,
+}
+
+/// Which response to which request: everything that the header needs.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseTo {
+    pub api_key: i16,
+    pub version: i16,
+    pub correlation_id: i32,
+}
+
+/// The message holds something that this version cannot express: a bug of its handler.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotEncodable(pub String);
+
+impl Response {
+    /// Encodes a message of the protocol crate.
+    pub fn encode(to: ResponseTo, message: &impl Encodable) -> Result<Response, NotEncodable> {
+        let mut out = Response::start(to);
+        message.encode(&mut out, to.version).map_err(|error| NotEncodable(error.to_string()))?;
+        Response::seal(out, Vec::new())
+    }
+
+    /// Puts size and header in front of a body that is already encoded.
+    pub fn with_body(to: ResponseTo, body: Body) -> Result<Response, NotEncodable> {
+        Response::seal(Response::start(to), body.parts)
+    }
+
+    /// Bytes on the wire, the four of the size included.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.rest.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Never true: there is always a size.
+    pub fn is_empty(&self) -> bool {
+        self.head.is_empty()
+    }
+
+    fn start(to: ResponseTo) -> BytesMut {
+        let mut out = BytesMut::with_capacity(256);
+        out.put_i32(0);
+        put_response(&mut out, to.api_key, to.version, to.correlation_id);
+        out
+    }
+
+    fn seal(mut head: BytesMut, rest: Vec<Bytes>) -> Result<Response, NotEncodable> {
+        let bytes = head.len() + rest.iter().map(Bytes::len).sum::<usize>() - SIZE_BYTES;
+        let Ok(size) = i32::try_from(bytes) else {
+            return Err(NotEncodable(format!("a response of {bytes} bytes exceeds a frame")));
+        };
+        head[..SIZE_BYTES].copy_from_slice(&size.to_be_bytes());
+        Ok(Response { head: head.freeze(), rest })
+    }
+}
+
+/// Responses in the order in which they leave, as one buffer that vectored writes consume.
+#[derive(Default)]
+pub struct Outgoing {
+    parts: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Outgoing {
+    /// Adds a response at the end.
+    pub fn push(&mut self, response: Response) {
+        self.bytes += response.len();
+        self.parts.push_back(response.head);
+        self.parts.extend(response.rest.into_iter().filter(|part| !part.is_empty()));
+    }
+
+    /// Pieces that are left.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+}
+
+impl Buf for Outgoing {
+    fn remaining(&self) -> usize {
+        self.bytes
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.parts.front().map_or(&[], |part| part)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let count = slices.len().min(self.parts.len());
+        for (slice, part) in slices.iter_mut().zip(&self.parts) {
+            *slice = IoSlice::new(part);
+        }
+        count
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        assert!(count <= self.bytes, "advanced past the end");
+        self.bytes -= count;
+        while count > 0 {
+            let Some(front) = self.parts.front_mut() else { return };
+            if count < front.len() {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.parts.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::HeartbeatResponse;
+
+    use super::*;
+
+    const TO: ResponseTo = ResponseTo { api_key: 1, version: 12, correlation_id: 5 };
+
+    #[test]
+    fn a_message_is_framed() {
+        let to = ResponseTo { api_key: 12, version: 3, correlation_id: 5 };
+        let message = HeartbeatResponse::default().with_error_code(27);
+        let mut outgoing = Outgoing::default();
+        outgoing.push(Response::encode(to, &message).unwrap());
+        let bytes = outgoing.copy_to_bytes(outgoing.remaining());
+        assert_eq!(&bytes[..], &[0, 0, 0, 10, 0, 0, 0, 5, 0, 0, 0, 0, 0, 27]);
+    }
+
+    fn body() -> Body {
+        let parts = [&[1; 7][..], &[2; 2000], &[], &[3; 5]].map(Bytes::copy_from_slice);
+        Body::from_parts(parts.to_vec())
+    }
+
+    #[test]
+    fn a_body_in_pieces_is_framed_and_not_copied() {
+        let body = body();
+        let big = body.parts[1].as_ptr();
+        assert_eq!(body.len(), 2012);
+        let whole = body.to_bytes();
+        let mut outgoing = Outgoing::default();
+        outgoing.push(Response::with_body(TO, body).unwrap());
+        assert!(outgoing.parts.iter().any(|part| part.as_ptr() == big));
+        assert_eq!(outgoing.parts(), 4, "head and the pieces that are not empty");
+        assert_eq!(outgoing.remaining(), SIZE_BYTES + 5 + whole.len());
+        assert_eq!(outgoing.get_i32() as usize, outgoing.remaining());
+        assert_eq!((outgoing.get_i32(), outgoing.get_u8()), (TO.correlation_id, 0));
+        assert_eq!(outgoing.copy_to_bytes(whole.len()), whole);
+    }
+
+    #[test]
+    fn outgoing_bytes_are_the_same_however_they_are_consumed() {
+        let whole = |step: usize| {
+            let mut outgoing = Outgoing::default();
+            for _ in 0..3 {
+                outgoing.push(Response::with_body(TO, body()).unwrap());
+            }
+            let mut bytes = Vec::new();
+            while outgoing.has_remaining() {
+                let mut slices = [IoSlice::new(&[]); 4];
+                let filled = outgoing.chunks_vectored(&mut slices);
+                assert_eq!(&slices[0][..], outgoing.chunk());
+                let available: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+                let count = available.len().min(step);
+                bytes.extend_from_slice(&available[..count]);
+                outgoing.advance(count);
+            }
+            assert_eq!(outgoing.parts(), 0);
+            bytes
+        };
+        assert_eq!(whole(1), whole(usize::MAX));
+        assert_eq!(whole(1999), whole(usize::MAX));
+    }
+}
