@@ -4,6 +4,8 @@
 //! `disallowed-methods` forbids it). Timers are tokio's, so a paused runtime drives them. Every task belongs to one
 //! `Env` and dies with [`Env::abort_all`].
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the door")]
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;

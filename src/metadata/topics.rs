@@ -157,12 +157,12 @@ impl Topics {
     pub(super) fn remove(&mut self, id: TopicId) -> Result<TopicName, Misfit> {
         let topic = self.names.remove(&id).and_then(|name| self.by_name.remove(&name)).ok_or_else(|| unknown(id))?;
         self.partitions -= topic.partitions.len();
-        if let Some(form) = lookalike_form(&topic.name) {
-            if let Some(group) = self.lookalikes.get_mut(form.as_str()) {
-                group.remove(&topic.name);
-                if group.is_empty() {
-                    self.lookalikes.remove(form.as_str());
-                }
+        if let Some(form) = lookalike_form(&topic.name)
+            && let Some(group) = self.lookalikes.get_mut(form.as_str())
+        {
+            group.remove(&topic.name);
+            if group.is_empty() {
+                self.lookalikes.remove(form.as_str());
             }
         }
         Ok(topic.name.clone())

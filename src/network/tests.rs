@@ -485,7 +485,7 @@ async fn ready_responses_are_written_together() {
 async fn over_real_sockets() {
     let env = Env::real();
     let setting = ListenerSetting { name: "PLAINTEXT".into(), host: "127.0.0.1".into(), port: 0 };
-    let listeners = Listeners::bind(&env, &[setting.clone()]).await.unwrap();
+    let listeners = Listeners::bind(&env, std::slice::from_ref(&setting)).await.unwrap();
     let (name, address) = listeners.addresses().next().unwrap();
     assert_eq!(name, "PLAINTEXT");
     let taken = ListenerSetting { port: address.port(), ..setting };

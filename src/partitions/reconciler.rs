@@ -17,6 +17,9 @@ use crate::metadata::{ClusterImage, PartitionRegistration, ResourceKind};
 use crate::storage::dirs::DataDir;
 use crate::storage::log::PartitionLog;
 
+/// A topic's overrides, and the settings they make over the broker's.
+type Configured = (Arc<BTreeMap<String, String>>, Arc<TopicSettings>);
+
 /// The reconciling task's state.
 pub struct Reconciler {
     env: Env,
@@ -26,7 +29,7 @@ pub struct Reconciler {
     /// Logs found on disk and not yet hosted.
     found: HashMap<TopicIdPartition, (Arc<DataDir>, PartitionLog)>,
     /// Overrides that each topic was last configured with, and the resulting settings.
-    configured: HashMap<TopicId, (Arc<BTreeMap<String, String>>, Arc<TopicSettings>)>,
+    configured: HashMap<TopicId, Configured>,
     /// The broker's settings when topics were last configured.
     defaults: Option<Arc<Config>>,
 }

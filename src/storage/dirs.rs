@@ -90,7 +90,7 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, String> {
     };
     let value = |key: &str| {
         let lines = text.lines().filter_map(|line| line.split_once('='));
-        let found = lines.filter(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned()).last();
+        let found = lines.filter(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned()).next_back();
         found.ok_or_else(|| format!("{}: {key} is missing", path.display()))
     };
     let version = value("version")?;

@@ -74,7 +74,7 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
 }
 
 fn plan(ctx: &Context, request: &FetchRequest, replica: i32) -> Result<FetchPlan, ErrorCode> {
-    if replica >= 0 || replica < DEBUGGING_CONSUMER {
+    if !(DEBUGGING_CONSUMER..0).contains(&replica) {
         return Err(ErrorCode::ClusterAuthorizationFailed);
     }
     let key = |topic: &str, id: Uuid, partition| FetchKey { topic: Arc::from(topic), topic_id: id, partition };

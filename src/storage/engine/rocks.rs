@@ -205,6 +205,9 @@ impl Store {
     }
 }
 
+/// Key and value.
+type Row = (Vec<u8>, Vec<u8>);
+
 /// A small ordered store with synced writes, for the metadata quorum's own log. Cheap to clone.
 #[derive(Clone)]
 pub struct SmallStore(Arc<DB>);
@@ -241,7 +244,7 @@ impl SmallStore {
     }
 
     /// Rows with `from ≤ key < to`, in order.
-    pub fn rows(&self, from: &[u8], to: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Poisoned> {
+    pub fn rows(&self, from: &[u8], to: &[u8]) -> Result<Vec<Row>, Poisoned> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(to);
         let mode = IteratorMode::From(from, rocksdb::Direction::Forward);
