@@ -4,12 +4,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Loaded, Sources};
 use crate::env::Env;
 use crate::server::{Server, Start};
+
+/// How long the end waits for tasks and blocking work to let go of the disks.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A durable, drop-in Apache Kafka broker.
 ///
@@ -127,13 +131,20 @@ fn start(loaded: Loaded) -> ExitCode {
     let cluster_id = std::env::var_os("CLUSTER_ID").and_then(|id| id.into_string().ok());
     let ended = runtime.block_on(async move {
         let server = Server::start(Env::real(), Start { loaded, cluster_id, announce: true }).await?;
-        let signal = termination().await;
-        tracing::info!(signal, "shutting down");
+        let outcome = tokio::select! {
+            biased;
+            signal = termination() => {
+                tracing::info!(signal, "shutting down");
+                Ok(())
+            }
+            reason = server.failed() => Err(reason),
+        };
         server.stop().await;
-        Ok::<_, String>(())
+        outcome
     });
-    // Background work (compaction, reclaim) is RocksDB's and safe to leave.
-    runtime.shutdown_background();
+    // The last handles of the disks go with the tasks that hold them. A process that ends before RocksDB is closed
+    // takes its statics away under its threads, which then abort.
+    runtime.shutdown_timeout(CLOSE_LIMIT);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => refuse(&reason, 1),

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"time"
 
@@ -30,8 +32,11 @@ func newClient(options ...kgo.Opt) (*kgo.Client, error) {
 
 func newProducer(codec string, idempotent bool) (*kgo.Client, error) {
 	options := []kgo.Opt{kgo.ProducerBatchCompression(codecs[codec]), kgo.ProducerLinger(5 * time.Millisecond)}
-	if !idempotent {
-		options = append(options, kgo.DisableIdempotentWrite())
+	if idempotent {
+		// Small batches and few unacknowledged records, so that a crash meets a stream and not a queue.
+		options = append(options, kgo.ProducerBatchMaxBytes(1<<10), kgo.MaxBufferedRecords(500))
+	} else {
+		options = append(options, kgo.DisableIdempotentWrite()) // which leaves one request in flight: order is kept
 	}
 	return newClient(options...)
 }
@@ -60,11 +65,18 @@ func poll(cl *kgo.Client, most int, wait time.Duration) ([]*kgo.Record, error) {
 	defer cancel()
 	fetches := cl.PollRecords(ctx, most)
 	for _, each := range fetches.Errors() {
-		if !errors.Is(each.Err, context.DeadlineExceeded) {
+		if !errors.Is(each.Err, context.DeadlineExceeded) && !connectionLost(each.Err) {
 			return nil, fmt.Errorf("%s-%d: %w", each.Topic, each.Partition, each.Err)
 		}
 	}
 	return fetches.Records(), nil
+}
+
+// connectionLost recognizes the news that a member lost its broker; the client goes on joining by itself.
+func connectionLost(err error) bool {
+	var session *kgo.ErrGroupSession
+	var network *net.OpError
+	return errors.As(err, &session) && (errors.As(err, &network) || errors.Is(err, io.EOF))
 }
 
 // read polls until that many records are there; a deadline, not a pause, ends a wait for records that never come.

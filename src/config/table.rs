@@ -906,8 +906,6 @@ settings! {
             "Whether a record is on disk before it is acknowledged; false trades safety for speed.";
         "ottla.tail.cache.bytes" ottla_tail_cache_bytes: i64 = "67108864", AtLeast(0), ReadOnly, Yes,
             "Memory for recently appended batches, from which consumers at the end are served.";
-        "ottla.write.buffer.bytes" ottla_write_buffer_bytes: i64 = "67108864", AtLeast(1048576), ReadOnly, Yes,
-            "Memory in which the storage engine collects writes before it sorts them into files.";
     }
 }
 

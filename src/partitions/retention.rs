@@ -12,7 +12,7 @@ use super::Partitions;
 use crate::config::Config;
 use crate::env::Env;
 use crate::storage::engine::Engine;
-use crate::storage::keys::{Family, Key};
+use crate::storage::keys::Key;
 
 /// Kafka's `LogManager.InitialTaskDelayMs`.
 const FIRST_SWEEP: Duration = Duration::from_secs(30);
@@ -49,14 +49,21 @@ impl RetentionSweep {
     }
 }
 
-/// Gives the space of deleted ranges back, off the async workers.
+/// Gives the space of deleted ranges back, off the async workers: one pass per data directory.
 pub(super) async fn reclaim(env: &Env, dead: Vec<(Engine, (Key, Key))>) {
-    if dead.is_empty() {
+    let mut directories: Vec<(Engine, Vec<(Key, Key)>)> = Vec::new();
+    for (engine, range) in dead {
+        match directories.iter_mut().find(|(known, _)| known.is(&engine)) {
+            Some((_, ranges)) => ranges.push(range),
+            None => directories.push((engine, vec![range])),
+        }
+    }
+    if directories.is_empty() {
         return;
     }
     env.blocking(move || {
-        for (engine, range) in dead {
-            if let Err(poison) = engine.reclaim(Family::Batches, range) {
+        for (engine, ranges) in directories {
+            if let Err(poison) = engine.reclaim(&ranges) {
                 tracing::warn!(%poison, "cannot give disk space back");
             }
         }

@@ -11,7 +11,7 @@ use crate::env::Env;
 use crate::ids::KafkaUuid;
 use crate::metadata::{MemoryStore, MetaStore, RocksMetaStore};
 use crate::storage::dirs::{DataDir, DirOptions, Identity, LockedDir};
-use crate::storage::engine::{EngineOptions, MemoryDisk};
+use crate::storage::engine::{EngineOptions, MemoryDisk, VALUE_FILE_BYTES_MAX};
 
 /// Opened disks.
 pub(super) struct Disks {
@@ -23,10 +23,7 @@ pub(super) struct Disks {
 }
 
 fn dir_options(settings: &BrokerSettings) -> DirOptions {
-    let engine = EngineOptions {
-        sync: settings.ottla_sync_before_ack,
-        write_buffer_bytes: usize::try_from(settings.ottla_write_buffer_bytes).unwrap_or(64 << 20),
-    };
+    let engine = EngineOptions { sync: settings.ottla_sync_before_ack, value_file_bytes_max: VALUE_FILE_BYTES_MAX };
     DirOptions { engine, tail_bytes: usize::try_from(settings.ottla_tail_cache_bytes).unwrap_or(0) }
 }
 

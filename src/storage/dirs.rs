@@ -191,7 +191,7 @@ impl DataDir {
         let mut states = Vec::new();
         let mut broken = None;
         self.home.engine.scan(Family::State, keys::kind_range(Kind::Log), &mut |key, row| {
-            match (keys::log_of(key), LogState::decode(row)) {
+            match (keys::log_of(key), LogState::decode(&row)) {
                 (Some(number), Some(state)) => states.push((number, state)),
                 (number, _) => broken = Some(format!("malformed state row of log {number:?}")),
             }

@@ -8,6 +8,7 @@
 //! | State | `Chunk` | log u32, base offset i64 | one closed [`super::retention::Chunk`] | nothing closed yet |
 //! | State | `Producer` | log u32, producer id i64 | sequence window of one producer | producer unknown |
 //! | State | `Aborted` | log u32, last offset i64 | one aborted transaction | none aborted |
+//! | State | `Position` | – | file u32, byte u64 of the value log | no group was flushed yet |
 //! | Batches | – | log u32, base offset i64 | one record batch, verbatim | offset compacted, expired or not written |
 //!
 //! Invariants: integers are big-endian and non-negative, so byte order is numeric order; a log number is never given
@@ -37,6 +38,7 @@ pub enum Kind {
     Chunk = 4,
     Producer = 5,
     Aborted = 6,
+    Position = 7,
 }
 
 const LONGEST: usize = 15;
@@ -78,6 +80,16 @@ impl AsRef<[u8]> for Key {
 /// Key of the format row.
 pub fn format() -> Key {
     Key::of(&[&[Kind::Format as u8]])
+}
+
+/// Key of the row that says which groups of the value log the flushed rows contain. The engine's own.
+pub fn position() -> Key {
+    Key::of(&[&[Kind::Position as u8]])
+}
+
+/// The range of every batch of every log.
+pub fn all_batches() -> (Key, Key) {
+    (Key::of(&[&0u32.to_be_bytes()]), Key::of(&[&[0xff; LONGEST]]))
 }
 
 /// Key of a row of which a log has exactly one (`Log`, `Epochs`).

@@ -121,7 +121,7 @@ impl PartitionLog {
         let mut producers = Producers::default();
         let mut broken = None;
         home.engine.scan(Family::State, keys::log_range(Kind::Producer, number), &mut |key, row| {
-            let decoded = producers.decode_one(row).ok();
+            let decoded = producers.decode_one(&row).ok();
             if decoded.is_none() || decoded != keys::number_of(key) {
                 broken = Some("producer");
             }
@@ -129,7 +129,7 @@ impl PartitionLog {
         })?;
         let mut closed = VecDeque::new();
         home.engine.scan(Family::State, keys::log_range(Kind::Chunk, number), &mut |_, row| {
-            match state::decode_chunk(row) {
+            match state::decode_chunk(&row) {
                 Some(chunk) => closed.push_back(chunk),
                 None => broken = Some("chunk"),
             }
@@ -442,7 +442,7 @@ impl ColdRead {
         let (mut bytes, mut broken) = (0, None);
         let at = keys::batch(self.number, self.from);
         self.home.engine.scan_from_floor(Family::Batches, range, at, &mut |key, value| {
-            let header = match sound_batch(self.number, key, value) {
+            let header = match sound_batch(self.number, key, &value) {
                 Ok(header) => header,
                 Err(reason) => {
                     broken = Some(reason);
@@ -455,7 +455,7 @@ impl ColdRead {
             let fits = bytes + value.len() <= self.bytes_max || (found.is_empty() && self.at_least_one);
             if fits {
                 bytes += value.len();
-                found.push(Bytes::copy_from_slice(value));
+                found.push(value);
             }
             fits
         })?;
@@ -512,9 +512,9 @@ impl TimestampLookup {
         self.home.engine.scan(
             Family::Batches,
             range,
-            &mut |key, value| match sound_batch(self.number, key, value) {
+            &mut |key, value| match sound_batch(self.number, key, &value) {
                 Ok(header) if header.next_offset() <= self.log_start => true,
-                Ok(header) => visit(&header, &Bytes::copy_from_slice(value)),
+                Ok(header) => visit(&header, &value),
                 Err(reason) => {
                     broken = Some(reason);
                     false

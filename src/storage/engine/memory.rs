@@ -50,6 +50,8 @@ fn apply(rows: &mut Rows, ops: &[Op]) {
                     rows.remove(&key);
                 }
             }
+            // Nothing lies anywhere here.
+            Op::Move(..) => {}
         }
     }
 }
@@ -122,7 +124,7 @@ impl MemoryDisk {
         &self,
         family: Family,
         (from, to): (Key, Key),
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+        visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), Poisoned> {
         if from >= to {
             return Ok(());
@@ -130,7 +132,7 @@ impl MemoryDisk {
         let state = self.0.lock();
         let range = (Included((family, from.as_slice().to_vec())), Excluded((family, to.as_slice().to_vec())));
         for ((_, key), value) in state.volatile.range(range) {
-            if !visit(key, value) {
+            if !visit(key, value.clone()) {
                 break;
             }
         }
@@ -142,7 +144,7 @@ impl MemoryDisk {
         family: Family,
         (from, to): (Key, Key),
         at: Key,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+        visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), Poisoned> {
         let floor = if from > at {
             None

@@ -12,6 +12,7 @@
 
 mod memory;
 mod rocks;
+mod values;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -42,11 +43,14 @@ impl std::error::Error for Poisoned {}
 
 /// One change of one row or range.
 #[derive(Clone, Debug)]
+#[allow(private_interfaces, reason = "only the engine itself moves values")]
 pub enum Op {
     Put(Family, Key, Bytes),
     Delete(Family, Key),
     /// Deletes `from ≤ key < to`.
     DeleteRange(Family, Key, Key),
+    /// Writes the batch of this row anew if it still lies in this place: how a file of dead batches is emptied.
+    Move(Key, values::Place),
 }
 
 /// Called once with the fate of a write.
@@ -89,10 +93,13 @@ impl Write {
 pub struct EngineOptions {
     /// Sync every group before `done` (`ottla.sync.before.ack`).
     pub sync: bool,
-    /// Memory for unflushed batches, in bytes (`ottla.write.buffer.bytes`).
-    pub write_buffer_bytes: usize,
+    /// Size at which a file of the value log is closed: the unit in which disk space comes back.
+    /// [`VALUE_FILE_BYTES_MAX`] unless a test wants many files.
+    pub value_file_bytes_max: u64,
 }
 
+/// See [`EngineOptions::value_file_bytes_max`].
+pub const VALUE_FILE_BYTES_MAX: u64 = 128 << 20;
 /// Queued bytes above which [`Engine::room`] makes producers wait.
 const QUEUE_BYTES_MAX: usize = 128 << 20;
 /// Most bytes that one group commit takes from the queue: bounds the latency of the writes behind it.
@@ -227,6 +234,11 @@ impl Engine {
                 };
                 lane_of_thread.finish(group, outcome);
             }
+            if lane_of_thread.poison.lock().is_none()
+                && let Err(poison) = worker.flush(true)
+            {
+                tracing::warn!(%poison, "cannot flush at the end: the next start applies the value log instead");
+            }
             // Whoever waits for the end may open the directory again.
             drop(worker);
             lane_of_thread.end();
@@ -248,6 +260,11 @@ impl Engine {
             lane_of_task.end();
         });
         Engine(Arc::new(Inner { lane, backend: Backend::Memory(disk.clone()) }))
+    }
+
+    /// True if both are the engine of the same directory.
+    pub fn is(&self, other: &Engine) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Queues `write`. Refuses, without calling `done`, if the engine is poisoned or closed.
@@ -316,7 +333,7 @@ impl Engine {
         &self,
         family: Family,
         range: (Key, Key),
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+        visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), Poisoned> {
         match &self.0.backend {
             Backend::Rocks(store) => store.scan(family, range, visit),
@@ -332,7 +349,7 @@ impl Engine {
         family: Family,
         range: (Key, Key),
         at: Key,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+        visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), Poisoned> {
         match &self.0.backend {
             Backend::Rocks(store) => store.scan_from_floor(family, range, at, visit),
@@ -340,12 +357,22 @@ impl Engine {
         }
     }
 
-    /// Gives the disk space of already deleted rows in `range` back. Blocking; may rewrite live rows beside them.
-    pub fn reclaim(&self, family: Family, range: (Key, Key)) -> Result<(), Poisoned> {
-        match &self.0.backend {
-            Backend::Rocks(store) => store.reclaim(family, range),
-            Backend::Memory(_) => Ok(()),
+    /// Gives the disk space of batches already deleted in `ranges` back. Blocking; writes living batches anew if too
+    /// many dead ones lie beside them.
+    pub fn reclaim(&self, ranges: &[(Key, Key)]) -> Result<(), Poisoned> {
+        let Backend::Rocks(store) = &self.0.backend else { return Ok(()) };
+        let moves = store.reclaim(ranges)?;
+        if moves.is_empty() {
+            return Ok(());
         }
+        for ops in moves {
+            // One at a time, so that producers never wait behind more than one of them.
+            let (told, outcome) = std::sync::mpsc::sync_channel(1);
+            let write = Write { ops, ..Write::default() }.when_done(move |fate| drop(told.send(fate)));
+            self.submit(write)?;
+            outcome.recv().unwrap_or_else(|_| Err(Poisoned("closed".into())))?;
+        }
+        store.drop_dead_files()
     }
 
     /// Writes what is queued and stops the lane; with `wait`, blocks until it has stopped.

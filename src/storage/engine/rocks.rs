@@ -1,32 +1,43 @@
 //! The engine over RocksDB: the only file that names it.
 //!
-//! Batches live in blob files (written once at flush, in key order, so that the batches of a partition lie together);
-//! small rows stay in the tables. One write-ahead log for both families makes a write atomic. Options follow what was
-//! measured: recycled log files, bounded log to replay, blobs collected when most of a file is dead.
+//! Rows live in RocksDB; batches live in the value log ([`super::values`]), which is also the write-ahead log of the
+//! rows: one write and one sync per group commit, and a batch is written once. A row of a batch is a tag and either the
+//! batch
+//! itself (small ones) or its place in the value log. Both families are flushed together, with the position up to which
+//! groups
+//! are contained, so that a start applies again only what came after.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType,
-    IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBCompressionType, FlushOptions, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
+use super::values::{FileNumber, Place, Position, ValueLog};
 use super::{EngineOptions, Op, Poisoned, Write};
-use crate::storage::keys::{Family, Key};
+use crate::storage::keys::{self, Family, Key};
 
 const STATE: &str = "state";
 const BATCHES: &str = "batches";
 
-/// Values at least this long go to blob files; smaller ones are cheaper in the tables (measured).
-const BLOB_BYTES_MIN: u64 = 2048;
-/// Dead bytes in blob files below which rewriting the living is not worth it.
-const GARBAGE_BYTES_MIN: u64 = 64 << 20;
-/// Share of dead bytes, in percent, above which the living are rewritten so that the files can go.
+/// Batches shorter than this stay in their row.
+const VALUE_BYTES_MIN: usize = 512;
+/// Tag of a row that holds its batch.
+const INLINE: u8 = 0;
+/// Tag of a row that says where its batch lies.
+const PLACED: u8 = 1;
+/// Bytes of groups after which rows are flushed: what a start may have to read again.
+const UNFLUSHED_BYTES_MAX: u64 = 128 << 20;
+/// Share of dead bytes, in percent of all, above which living batches are written anew so that files can go.
 const GARBAGE_PERCENT_MAX: u64 = 10;
-/// Write-ahead log that a start may have to replay.
-const LOG_BYTES_MAX: u64 = 192 << 20;
+/// Bytes moved per write by a reclaim: what producers may have to wait behind.
+const MOVE_BYTES_MAX: usize = 1 << 20;
 
 fn failed(context: &str) -> impl Fn(rocksdb::Error) -> Poisoned + '_ {
     move |failure| Poisoned(format!("{context}: {failure}"))
@@ -60,79 +71,150 @@ fn state_options(cache: &Cache) -> Options {
     options
 }
 
-fn batches_options(cache: &Cache, write_buffer_bytes: usize) -> Options {
+fn batches_options(cache: &Cache) -> Options {
     let mut options = Options::default();
-    options.set_write_buffer_size(write_buffer_bytes);
-    options.set_max_write_buffer_number(3);
+    options.set_write_buffer_size(8 << 20);
     options.set_compression_type(DBCompressionType::None);
     options.set_block_based_table_factory(&small_tables(cache));
-    options.set_enable_blob_files(true);
-    options.set_min_blob_size(BLOB_BYTES_MIN);
-    options.set_blob_file_size(256 << 20);
-    // Collection stays off in the steady state: a log dies from its head, so old blob files empty by themselves. What
-    // mixed retention leaves behind is collected by `reclaim`.
-    options.set_enable_blob_gc(false);
-    options.set_blob_gc_age_cutoff(1.0);
     options
 }
 
-/// One open RocksDB. Cheap to clone.
+struct Inner {
+    rows: DB,
+    values: ValueLog,
+    unflushed: AtomicU64,
+}
+
+/// One open data directory. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Store(Arc<DB>);
+pub(super) struct Store(Arc<Inner>);
+
+fn io_failed(context: &str) -> impl Fn(io::Error) -> Poisoned + '_ {
+    move |failure| Poisoned(format!("{context}: {failure}"))
+}
+
+fn unlogged() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    options
+}
 
 impl Store {
+    /// Opens the rows, then applies the groups that they lack.
     pub(super) fn open(directory: &Path, settings: &EngineOptions) -> Result<Store, Poisoned> {
         let mut options = shared_options(2);
-        options.set_max_total_wal_size(LOG_BYTES_MAX);
-        options.set_recycle_log_file_num(4);
-        options.set_wal_bytes_per_sync(1 << 20);
+        options.set_atomic_flush(true);
         options.set_bytes_per_sync(1 << 20);
         let cache = Cache::new_lru_cache(16 << 20);
         let families = [
             ColumnFamilyDescriptor::new("default", Options::default()),
             ColumnFamilyDescriptor::new(STATE, state_options(&cache)),
-            ColumnFamilyDescriptor::new(BATCHES, batches_options(&cache, settings.write_buffer_bytes)),
+            ColumnFamilyDescriptor::new(BATCHES, batches_options(&cache)),
         ];
-        let db = DB::open_cf_descriptors(&options, directory, families).map_err(failed("open"))?;
-        Ok(Store(Arc::new(db)))
+        let rows = DB::open_cf_descriptors(&options, directory.join("rows"), families).map_err(failed("open"))?;
+        let state = rows.cf_handle(STATE).ok_or_else(|| Poisoned("column family state is missing".into()))?;
+        let flushed = rows.get_cf(state, keys::position()).map_err(failed("read"))?;
+        let from = match flushed {
+            None => None,
+            Some(row) => Some(Position::decode(&row).ok_or_else(|| Poisoned("malformed position row".into()))?),
+        };
+        let mut unflushed = 0;
+        let values = ValueLog::open(&directory.join("values"), settings.value_file_bytes_max, from, &mut |group| {
+            unflushed += group.len() as u64;
+            rows.write_opt(WriteBatch::from_data(group), &unlogged()).map_err(io::Error::other)
+        });
+        let values = values.map_err(io_failed("value log"))?;
+        Ok(Store(Arc::new(Inner { rows, values, unflushed: AtomicU64::new(unflushed) })))
     }
 
-    fn family(&self, family: Family) -> Result<&rocksdb::ColumnFamily, Poisoned> {
+    fn family(&self, family: Family) -> Result<&ColumnFamily, Poisoned> {
         let name = match family {
             Family::State => STATE,
             Family::Batches => BATCHES,
         };
-        self.0.cf_handle(name).ok_or_else(|| Poisoned(format!("column family {name} is missing")))
+        self.0.rows.cf_handle(name).ok_or_else(|| Poisoned(format!("column family {name} is missing")))
     }
 
-    /// Writes a group as one batch: one log record, one sync.
+    /// Writes a group: values and row changes into the value log, with one sync, then the rows.
     pub(super) fn write(&self, group: &[Write], sync: bool) -> Result<(), Poisoned> {
-        let bytes: usize = group.iter().map(|write| write.bytes + 24 * write.ops.len()).sum();
-        let mut batch = WriteBatch::with_capacity_bytes(bytes + 64);
         let (state, batches) = (self.family(Family::State)?, self.family(Family::Batches)?);
         let handle = |family: Family| if family == Family::State { state } else { batches };
+        let position = self.0.values.next().map_err(io_failed("value log"))?;
+        let mut at = ValueLog::first_value(position);
+        let mut values = Vec::new();
+        let mut rows = WriteBatch::default();
+        let mut place = |value: &Bytes| {
+            let place = Place { file: position.file, at, length: value.len() as u32 };
+            at += value.len() as u64;
+            values.push(value.clone());
+            placed_row(place)
+        };
         for op in group.iter().flat_map(|write| &write.ops) {
             match op {
-                Op::Put(family, key, value) => batch.put_cf(handle(*family), key, value),
-                Op::Delete(family, key) => batch.delete_cf(handle(*family), key),
-                Op::DeleteRange(family, from, to) => batch.delete_range_cf(handle(*family), from, to),
+                Op::Put(Family::Batches, key, value) if value.len() >= VALUE_BYTES_MIN => {
+                    rows.put_cf(batches, key, place(value));
+                }
+                Op::Put(Family::Batches, key, value) => rows.put_cf(batches, key, inline_row(value)),
+                Op::Put(family, key, value) => rows.put_cf(handle(*family), key, value),
+                Op::Delete(family, key) => rows.delete_cf(handle(*family), key),
+                Op::DeleteRange(family, from, to) => rows.delete_range_cf(handle(*family), from, to),
+                Op::Move(key, from) => {
+                    let held = self.0.rows.get_pinned_cf(batches, key).map_err(failed("read"))?;
+                    if held.is_some_and(|row| *row == placed_row(*from)) {
+                        let value = self.0.values.read(*from).map_err(io_failed("value log"))?;
+                        rows.put_cf(
+                            batches,
+                            key,
+                            place(&value.ok_or_else(|| Poisoned("a living value is gone".into()))?),
+                        );
+                    }
+                }
             }
         }
-        let mut options = WriteOptions::default();
-        options.set_sync(sync);
-        self.0.write_opt(batch, &options).map_err(failed("write"))
+        rows.put_cf(state, keys::position(), position.encode());
+        let written = self.0.values.append(&values, rows.data(), sync).map_err(io_failed("value log"))?;
+        self.0.rows.write_opt(rows, &unlogged()).map_err(failed("write"))?;
+        if self.0.unflushed.fetch_add(written, Ordering::Relaxed) + written > UNFLUSHED_BYTES_MAX {
+            self.flush(false)?;
+        }
+        Ok(())
+    }
+
+    /// Flushes the rows of both families, together.
+    pub(super) fn flush(&self, wait: bool) -> Result<(), Poisoned> {
+        let mut options = FlushOptions::default();
+        options.set_wait(wait);
+        self.0.unflushed.store(0, Ordering::Relaxed);
+        let families = [self.family(Family::State)?, self.family(Family::Batches)?];
+        self.0.rows.flush_cfs_opt(&[&families[0], &families[1]], &options).map_err(failed("flush"))
+    }
+
+    /// The batch behind a row; `None` if its file is gone: the row was deleted while it was being read.
+    fn resolve(&self, row: &[u8]) -> Result<Option<Bytes>, Poisoned> {
+        match row.split_first() {
+            Some((&INLINE, batch)) => Ok(Some(Bytes::copy_from_slice(batch))),
+            Some((&PLACED, place)) => {
+                let place = Place::read(place).ok_or_else(|| Poisoned("malformed place of a batch".into()))?;
+                self.0.values.read(place).map_err(io_failed("read a batch"))
+            }
+            _ => Err(Poisoned("malformed row of a batch".into())),
+        }
     }
 
     pub(super) fn value(&self, family: Family, key: &Key) -> Result<Option<Bytes>, Poisoned> {
-        let value = self.0.get_cf(self.family(family)?, key).map_err(failed("read"))?;
-        Ok(value.map(Bytes::from))
+        let row = self.0.rows.get_cf(self.family(family)?, key).map_err(failed("read"))?;
+        match (family, row) {
+            (_, None) => Ok(None),
+            (Family::State, Some(row)) => Ok(Some(Bytes::from(row))),
+            (Family::Batches, Some(row)) => self.resolve(&row),
+        }
     }
 
     pub(super) fn scan(
         &self,
         family: Family,
         range: (Key, Key),
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+        visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), Poisoned> {
         self.visit(family, range, None, visit)
     }
@@ -142,12 +224,45 @@ impl Store {
         family: Family,
         range: (Key, Key),
         at: Key,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+        visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), Poisoned> {
         self.visit(family, range, Some(at), visit)
     }
 
     fn visit(
+        &self,
+        family: Family,
+        range: (Key, Key),
+        floor_of: Option<Key>,
+        visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
+    ) -> Result<(), Poisoned> {
+        let mut broken = None;
+        self.visit_rows(family, range, floor_of, &mut |key, row| {
+            let value = match family {
+                Family::State => Ok(Some(Bytes::copy_from_slice(row))),
+                Family::Batches => self.resolve(row),
+            };
+            match value {
+                Ok(Some(value)) => visit(key, value),
+                // The file went after this scan began: the batch was moved meanwhile, or deleted.
+                Ok(None) => match Key::from_slice(key).map(|key| self.value(family, &key)) {
+                    Some(Ok(Some(value))) => visit(key, value),
+                    Some(Err(poison)) => {
+                        broken = Some(poison);
+                        false
+                    }
+                    Some(Ok(None)) | None => true,
+                },
+                Err(poison) => {
+                    broken = Some(poison);
+                    false
+                }
+            }
+        })?;
+        broken.map_or(Ok(()), Err)
+    }
+
+    fn visit_rows(
         &self,
         family: Family,
         (from, to): (Key, Key),
@@ -157,7 +272,7 @@ impl Store {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from.as_slice());
         options.set_iterate_upper_bound(to.as_slice());
-        let mut rows = self.0.raw_iterator_cf_opt(self.family(family)?, options);
+        let mut rows = self.0.rows.raw_iterator_cf_opt(self.family(family)?, options);
         match floor_of {
             None => rows.seek_to_first(),
             Some(at) => {
@@ -168,8 +283,8 @@ impl Store {
                 }
             }
         }
-        while let Some((key, value)) = rows.item() {
-            if !visit(key, value) {
+        while let Some((key, row)) = rows.item() {
+            if !visit(key, row) {
                 return Ok(());
             }
             rows.next();
@@ -177,32 +292,111 @@ impl Store {
         rows.status().map_err(failed("scan"))
     }
 
-    /// Drops whole files, lets compaction eat the tombstones of `range`, and rewrites what shares files with the dead
-    /// only if the dead are more than [`GARBAGE_PERCENT_MAX`] of the family's bytes.
-    pub(super) fn reclaim(&self, family: Family, (from, to): (Key, Key)) -> Result<(), Poisoned> {
-        let handle = self.family(family)?;
-        self.0.delete_file_in_range_cf(handle, from, to).map_err(failed("delete files"))?;
-        self.compact(handle, Some(from), Some(to));
-        let number = |name: &str| self.0.property_int_value_cf(handle, name).ok().flatten().unwrap_or(0);
-        let (all, dead) = (number("rocksdb.total-blob-file-size"), number("rocksdb.live-blob-file-garbage-size"));
-        if dead >= GARBAGE_BYTES_MIN && dead * 100 > all * GARBAGE_PERCENT_MAX {
-            let collect = |on: &str| {
-                let switched = self.0.set_options_cf(handle, &[("enable_blob_garbage_collection", on)]);
-                switched.map_err(failed("switch blob collection"))
-            };
-            collect("true")?;
-            self.compact(handle, None, None);
-            collect("false")?;
+    /// Lets compaction eat the tombstones of `ranges`, deletes value files in which nothing lives, and says which
+    /// batches to move so that more files can go: those that share a file with the dead, if the dead are too many.
+    pub(super) fn reclaim(&self, ranges: &[(Key, Key)]) -> Result<Vec<Vec<Op>>, Poisoned> {
+        let batches = self.family(Family::Batches)?;
+        let closed = self.flushed_files()?;
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for (from, to) in ranges {
+            self.0.rows.compact_range_cf_opt(batches, Some(from), Some(to), &options);
+        }
+        let living = self.living()?;
+        let (mut all, mut dead, mut mixed) = (0, 0, Vec::new());
+        for (number, size) in closed {
+            match living.get(&number) {
+                None => self.0.values.delete(number).map_err(io_failed("delete a value file"))?,
+                Some(&bytes) => {
+                    all += size;
+                    dead += size.saturating_sub(bytes);
+                    mixed.push((size.saturating_sub(bytes) * 100 / size.max(1), number));
+                }
+            }
+        }
+        mixed.sort_unstable();
+        let mut victims = Vec::new();
+        while dead * 100 > all * GARBAGE_PERCENT_MAX
+            && let Some((percent, number)) = mixed.pop()
+        {
+            let size = living.get(&number).copied().unwrap_or(0) * 100 / 100_u64.saturating_sub(percent).max(1);
+            (all, dead) = (all.saturating_sub(size), dead.saturating_sub(size * percent / 100));
+            victims.push(number);
+        }
+        self.moves(&victims)
+    }
+
+    /// Number and size of the value files that no start will read groups from: what is flushed before they are looked
+    /// at contains them whole.
+    fn flushed_files(&self) -> Result<Vec<(FileNumber, u64)>, Poisoned> {
+        let active = self.0.values.active();
+        self.flush(true)?;
+        self.0.values.files_before(active).map_err(io_failed("value log"))
+    }
+
+    /// Deletes every such file in which nothing lives.
+    pub(super) fn drop_dead_files(&self) -> Result<(), Poisoned> {
+        let closed = self.flushed_files()?;
+        let living = self.living()?;
+        for (number, _) in closed.into_iter().filter(|(number, _)| !living.contains_key(number)) {
+            self.0.values.delete(number).map_err(io_failed("delete a value file"))?;
         }
         Ok(())
     }
 
-    fn compact(&self, handle: &rocksdb::ColumnFamily, from: Option<Key>, to: Option<Key>) {
-        let mut options = CompactOptions::default();
-        options.set_exclusive_manual_compaction(false);
-        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-        self.0.compact_range_cf_opt(handle, from, to, &options);
+    /// Bytes of living batches by value file.
+    fn living(&self) -> Result<BTreeMap<FileNumber, u64>, Poisoned> {
+        let mut living = BTreeMap::new();
+        self.visit_rows(Family::Batches, keys::all_batches(), None, &mut |_, row| {
+            if let Some(place) = place_of(row) {
+                *living.entry(place.file).or_default() += u64::from(place.length);
+            }
+            true
+        })?;
+        Ok(living)
     }
+
+    fn moves(&self, victims: &[FileNumber]) -> Result<Vec<Vec<Op>>, Poisoned> {
+        let mut moves: Vec<Vec<Op>> = Vec::new();
+        let mut bytes = MOVE_BYTES_MAX;
+        if victims.is_empty() {
+            return Ok(moves);
+        }
+        self.visit_rows(Family::Batches, keys::all_batches(), None, &mut |key, row| {
+            if let (Some(key), Some(place)) = (Key::from_slice(key), place_of(row))
+                && victims.contains(&place.file)
+            {
+                if bytes >= MOVE_BYTES_MAX {
+                    moves.push(Vec::new());
+                    bytes = 0;
+                }
+                bytes += place.length as usize;
+                if let Some(write) = moves.last_mut() {
+                    write.push(Op::Move(key, place));
+                }
+            }
+            true
+        })?;
+        Ok(moves)
+    }
+}
+
+fn placed_row(place: Place) -> [u8; 1 + Place::BYTES] {
+    let mut row = [PLACED; 1 + Place::BYTES];
+    place.put(&mut &mut row[1..]);
+    row
+}
+
+fn inline_row(value: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(1 + value.len());
+    row.put_u8(INLINE);
+    row.put_slice(value);
+    row
+}
+
+fn place_of(row: &[u8]) -> Option<Place> {
+    row.strip_prefix(&[PLACED]).and_then(Place::read)
 }
 
 /// Key and value.

@@ -8,12 +8,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::storage::keys;
 
-const OPTIONS: EngineOptions = EngineOptions { sync: true, write_buffer_bytes: 1 << 20 };
+const OPTIONS: EngineOptions = EngineOptions { sync: true, value_file_bytes_max: 1 << 14 };
 
 #[derive(Clone, Debug)]
 enum Step {
     Write(Vec<Op>),
     Reopen,
+    /// SIGKILL: what is on the disk then is opened elsewhere.
+    Kill,
+    Reclaim,
 }
 
 fn key() -> impl Strategy<Value = Key> {
@@ -39,6 +42,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => proptest::collection::vec(op(), 1..6).prop_map(Step::Write),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Kill),
+        1 => Just(Step::Reclaim),
     ]
 }
 
@@ -66,9 +71,26 @@ fn floor(engine: &Engine, at: Key) -> Option<Vec<u8>> {
     first
 }
 
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn size(folder: &Path) -> usize {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len() as usize).sum()
+}
+
 async fn run(steps: Vec<Step>) {
     let env = Env::real();
-    let root = tempfile::tempdir().unwrap();
+    let mut root = tempfile::tempdir().unwrap();
     let disk = MemoryDisk::new();
     let mut rocks = Engine::open(&env, root.path(), &OPTIONS).unwrap();
     let mut memory = Engine::in_memory(&env, &disk, &OPTIONS);
@@ -88,6 +110,19 @@ async fn run(steps: Vec<Step>) {
                 rocks = Engine::open(&env, root.path(), &OPTIONS).unwrap();
                 memory = Engine::in_memory(&env, &disk, &OPTIONS);
             }
+            Step::Kill => {
+                let killed = tempfile::tempdir().unwrap();
+                copy(root.path(), killed.path());
+                rocks.close(true);
+                rocks = Engine::open(&env, killed.path(), &OPTIONS).unwrap();
+                root = killed;
+            }
+            Step::Reclaim => {
+                rocks.reclaim(&[(keys::batch(0, 0), keys::batch(1, 0))]).unwrap();
+                let bytes: usize = everything(&rocks, Family::Batches).iter().map(|(_, value)| value.len()).sum();
+                let bound = bytes * 2 + 4 * OPTIONS.value_file_bytes_max as usize;
+                assert!(size(&root.path().join("values")) <= bound, "space of the dead came back");
+            }
         }
         for family in [Family::State, Family::Batches] {
             assert_eq!(everything(&rocks, family), everything(&memory, family));
@@ -101,7 +136,7 @@ async fn run(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_twin_agrees_with_rocksdb(steps in proptest::collection::vec(step(), 1..25)) {

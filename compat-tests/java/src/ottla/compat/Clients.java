@@ -35,7 +35,10 @@ final class Clients {
         settings.put("compression.type", codec);
         settings.put("acks", "all");
         settings.put("enable.idempotence", idempotent);
+        // Without idempotence a retried batch would otherwise land behind its successors, and order is checked.
+        settings.put("max.in.flight.requests.per.connection", idempotent ? 5 : 1);
         settings.put("linger.ms", 5);
+        settings.put("batch.size", idempotent ? 1000 : 16384); // many small batches for a crash to fall between
         settings.put("reconnect.backoff.max.ms", 500);
         return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
     }

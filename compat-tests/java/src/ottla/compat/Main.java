@@ -24,6 +24,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
@@ -254,9 +255,13 @@ public final class Main {
         int count = 6000;
         List<Throwable> errors = Collections.synchronizedList(new ArrayList<>());
         Thread crash = new Thread(() -> { });
+        // A bound on what is unacknowledged, so that a crash meets a stream and not a queue.
+        Semaphore room = new Semaphore(500);
         try (KafkaProducer<byte[], byte[]> producer = producer("none", true)) {
             for (int n = 0; n < count; n++) {
+                require(room.tryAcquire(LIMIT_S, TimeUnit.SECONDS), "nothing acknowledged for %d s", LIMIT_S);
                 producer.send(Samples.number("idempotent", n % PARTITIONS, n), (metadata, error) -> {
+                    room.release();
                     if (error != null) {
                         errors.add(error);
                     }
