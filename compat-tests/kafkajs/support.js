@@ -4,8 +4,13 @@
 const net = require('node:net')
 const zlib = require('node:zlib')
 const { CompressionCodecs, CompressionTypes, Kafka, Partitioners, logLevel } = require('kafkajs')
-const LZ4 = require('kafkajs-lz4')
 const Snappy = require('kafkajs-snappy')
+
+// The LZ4 plug-in takes a program that has `fetch` for a browser and asks the web for its own file; Node has both.
+const { fetch } = globalThis
+delete globalThis.fetch
+const LZ4 = require('kafkajs-lz4')
+globalThis.fetch = fetch
 
 const LIMIT_MS = 60_000
 const CODECS = {

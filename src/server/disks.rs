@@ -10,8 +10,21 @@ use crate::config::BrokerSettings;
 use crate::env::Env;
 use crate::ids::KafkaUuid;
 use crate::metadata::{MemoryStore, MetaStore, RocksMetaStore};
-use crate::storage::dirs::{DataDir, DirOptions, Identity, LockedDir};
+use crate::storage::dirs::{DataDir, DirOptions, Identity, LockedDir, NotTaken};
 use crate::storage::engine::{EngineOptions, MemoryDisk, VALUE_FILE_BYTES_MAX};
+
+/// Why disks were not opened, as a sentence for the operator.
+pub(super) enum Unopened {
+    /// Another process holds a lock.
+    InUse(String),
+    Broken(String),
+}
+
+impl From<String> for Unopened {
+    fn from(why: String) -> Unopened {
+        Unopened::Broken(why)
+    }
+}
 
 /// Opened disks.
 pub(super) struct Disks {
@@ -33,9 +46,15 @@ fn paths_of(settings: &BrokerSettings) -> Vec<PathBuf> {
 
 impl Disks {
     /// Locks, identifies and opens the directories that the settings name. Blocking.
-    pub(super) fn open(env: &Env, settings: &BrokerSettings, new_cluster: Option<&str>) -> Result<Disks, String> {
+    pub(super) fn open(env: &Env, settings: &BrokerSettings, new_cluster: Option<&str>) -> Result<Disks, Unopened> {
         let paths = paths_of(settings);
-        let mut locked = paths.iter().map(|path| LockedDir::take(path)).collect::<Result<Vec<_>, _>>()?;
+        let mut locked = Vec::with_capacity(paths.len());
+        for path in &paths {
+            locked.push(LockedDir::take(path).map_err(|refused| match refused {
+                NotTaken::InUse(why) => Unopened::InUse(why),
+                NotTaken::Failed(why) => Unopened::Broken(why),
+            })?);
+        }
         let cluster_id = agree(env, &locked, settings, new_cluster)?;
         for directory in &mut locked {
             if directory.identity.is_none() {
@@ -44,7 +63,7 @@ impl Disks {
                 directory.identify(Identity { cluster_id, node_id: settings.node_id, directory_id })?;
             }
         }
-        let first = paths.first().ok_or("log.dirs: names no directory")?;
+        let first = paths.first().ok_or_else(|| "log.dirs: names no directory".to_owned())?;
         let directory_id = locked.first().and_then(|directory| directory.identity.as_ref());
         let directory_id = directory_id.map(|identity| identity.directory_id).unwrap_or_default();
         let options = dir_options(settings);

@@ -10,15 +10,30 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::coordinator::{GroupAsk, GroupCoordinator, PartitionJournal};
+use crate::coordinator::{GroupAnswer, GroupAsk, GroupCoordinator, PartitionJournal};
+use crate::env::Env;
 use crate::ids::{BrokerId, TopicId, TopicName, internal_topics};
 use crate::metadata::{ClusterImage, ResourceKind};
 use crate::partitions::{PartitionEvent, Reconciler};
+
+/// Times that shards are asked again to forget the offsets of deleted topics; each time a batch of tombstones goes.
+const FORGET_ROUNDS_MAX: usize = 1000;
+
+/// Has every shard forget the offsets of deleted topics. A shard that is loading keeps them until they expire.
+async fn forget_offsets(groups: GroupCoordinator, deleted: Vec<(TopicName, TopicId)>) {
+    for _ in 0..FORGET_ROUNDS_MAX {
+        let answers = groups.ask_all(|| GroupAsk::TopicsDeleted(deleted.clone())).await;
+        if !answers.iter().any(|answer| matches!(answer, GroupAnswer::TopicsDeleted { more: true })) {
+            return;
+        }
+    }
+}
 
 type SettingMaps = (Arc<BTreeMap<String, String>>, Arc<BTreeMap<String, String>>);
 
 /// The following task's state.
 pub(super) struct Follower {
+    env: Env,
     node: BrokerId,
     /// The settings without dynamic ones.
     base: Arc<Config>,
@@ -31,6 +46,7 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(
+        env: &Env,
         node: BrokerId,
         config: Arc<ArcSwap<Config>>,
         reconciler: Reconciler,
@@ -38,7 +54,7 @@ impl Follower {
     ) -> Follower {
         let base = config.load_full();
         let dynamic = SettingMaps::default();
-        Follower { node, base, config, dynamic, topics: BTreeMap::new(), reconciler, groups }
+        Follower { env: env.clone(), node, base, config, dynamic, topics: BTreeMap::new(), reconciler, groups }
     }
 
     /// Follows every newer image, for ever.
@@ -98,8 +114,7 @@ impl Follower {
             self.topics.entry(topic.id).or_insert_with(|| topic.name.clone());
         }
         if !deleted.is_empty() {
-            // Nobody waits for the answers; the asks are in their mailboxes when this returns.
-            drop(self.groups.ask_all(|| GroupAsk::TopicsDeleted(deleted.clone())));
+            self.env.spawn(forget_offsets(self.groups.clone(), deleted));
         }
     }
 }

@@ -32,11 +32,15 @@ use crate::metadata::{
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
 use crate::partitions::{Partitions, Reconciler, RetentionSweep};
 
-use disks::Disks;
+use disks::{Disks, Unopened};
 use follow::Follower;
 
 /// How long a stop waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a start waits for the locks of its data directories, and how often it looks.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a broker is started with.
 pub struct Start {
@@ -61,8 +65,8 @@ impl Server {
     /// Starts a broker on the disks its settings name. The error is a sentence for the operator.
     pub async fn start(env: Env, start: Start) -> Result<Server, String> {
         let settings = start.loaded.config.broker().clone();
-        let (of_disks, cluster_id) = (env.clone(), start.cluster_id.clone());
-        let disks = env.blocking(move || Disks::open(&of_disks, &settings, cluster_id.as_deref())).await?;
+        let cluster_id = start.cluster_id.clone();
+        let disks = open_disks(&env, settings, cluster_id).await?;
         Server::start_on(env, start, disks).await
     }
 
@@ -97,7 +101,7 @@ impl Server {
             groups: groups.clone(),
         });
         let services = Arc::new(services);
-        let mut follower = Follower::new(node, shared_config.clone(), reconciler, groups);
+        let mut follower = Follower::new(&env, node, shared_config.clone(), reconciler, groups);
         follower.follow(&metadata.image());
         env.spawn(follower.run(metadata.watch()));
         let sweep = RetentionSweep { env: env.clone(), partitions, config: shared_config.clone() };
@@ -143,6 +147,19 @@ impl Server {
         let partitions = self.services.partitions.clone();
         self.env.blocking(move || partitions.close(true)).await;
         self.env.abort_all();
+    }
+}
+
+/// Opens the disks. A process that was just killed may still hold its locks for a moment: they are waited for.
+async fn open_disks(env: &Env, settings: BrokerSettings, cluster_id: Option<String>) -> Result<Disks, String> {
+    let deadline = env.now() + LOCK_PATIENCE;
+    loop {
+        let (of_disks, settings, cluster_id) = (env.clone(), settings.clone(), cluster_id.clone());
+        match env.blocking(move || Disks::open(&of_disks, &settings, cluster_id.as_deref())).await {
+            Err(Unopened::InUse(_)) if env.now() < deadline => env.sleep(LOCK_PAUSE).await,
+            Err(Unopened::InUse(why) | Unopened::Broken(why)) => return Err(why),
+            Ok(disks) => return Ok(disks),
+        }
     }
 }
 

@@ -33,6 +33,14 @@ pub struct Identity {
     pub directory_id: KafkaUuid,
 }
 
+/// Why a directory was not taken, as a sentence for the operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotTaken {
+    /// Another process holds its lock.
+    InUse(String),
+    Failed(String),
+}
+
 /// A directory that is locked and identified, not yet opened.
 pub struct LockedDir {
     pub path: PathBuf,
@@ -43,19 +51,21 @@ pub struct LockedDir {
 
 impl LockedDir {
     /// Creates `path` if needed, takes its lock and reads who it belongs to. The error is a sentence for the operator.
-    pub fn take(path: &Path) -> Result<LockedDir, String> {
+    pub fn take(path: &Path) -> Result<LockedDir, NotTaken> {
+        let failed = |what: String| NotTaken::Failed(format!("log.dirs: {what}"));
         let shown = path.display();
-        fs::create_dir_all(path).map_err(|e| format!("log.dirs: cannot create {shown}: {e}"))?;
+        fs::create_dir_all(path).map_err(|e| failed(format!("cannot create {shown}: {e}")))?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(".lock"));
-        let lock = lock.map_err(|e| format!("log.dirs: cannot open {shown}/.lock: {e}"))?;
+        let lock = lock.map_err(|e| failed(format!("cannot open {shown}/.lock: {e}")))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
-                return Err(format!("log.dirs: {shown} is in use by another process (its lock is taken)"));
+                let why = format!("log.dirs: {shown} is in use by another process (its lock is taken)");
+                return Err(NotTaken::InUse(why));
             }
-            Err(fs::TryLockError::Error(e)) => return Err(format!("log.dirs: cannot lock {shown}: {e}")),
+            Err(fs::TryLockError::Error(e)) => return Err(failed(format!("cannot lock {shown}: {e}"))),
         }
-        let identity = read_identity(&path.join("meta.properties"))?;
+        let identity = read_identity(&path.join("meta.properties")).map_err(NotTaken::Failed)?;
         Ok(LockedDir { path: path.to_owned(), identity, lock })
     }
 
@@ -237,7 +247,7 @@ mod tests {
         let mut first = LockedDir::take(&path).unwrap();
         assert_eq!(first.identity, None);
         let second = LockedDir::take(&path).map(|_| ()).unwrap_err();
-        assert!(second.contains("in use by another process"), "{second}");
+        assert!(matches!(&second, NotTaken::InUse(why) if why.contains("in use by another process")), "{second:?}");
         let identity = Identity { cluster_id: "c".into(), node_id: 4, directory_id: KafkaUuid(99) };
         first.identify(identity.clone()).unwrap();
         drop(first);
@@ -249,6 +259,6 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("meta.properties"), "version=2\nnode.id=1\n").unwrap();
         let refusal = LockedDir::take(root.path()).map(|_| ()).unwrap_err();
-        assert!(refusal.contains("meta.properties: version 2"), "{refusal}");
+        assert!(matches!(&refusal, NotTaken::Failed(why) if why.contains("meta.properties: version 2")), "{refusal:?}");
     }
 }

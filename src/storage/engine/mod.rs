@@ -235,7 +235,7 @@ impl Engine {
                 lane_of_thread.finish(group, outcome);
             }
             if lane_of_thread.poison.lock().is_none()
-                && let Err(poison) = worker.flush(true)
+                && let Err(poison) = worker.finish()
             {
                 tracing::warn!(%poison, "cannot flush at the end: the next start applies the value log instead");
             }

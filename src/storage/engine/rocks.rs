@@ -189,6 +189,13 @@ impl Store {
         self.0.rows.flush_cfs_opt(&[&families[0], &families[1]], &options).map_err(failed("flush"))
     }
 
+    /// Flushes for the last time and makes compactions under way return at once.
+    pub(super) fn finish(&self) -> Result<(), Poisoned> {
+        let flushed = self.flush(true);
+        self.0.rows.cancel_all_background_work(true);
+        flushed
+    }
+
     /// The batch behind a row; `None` if its file is gone: the row was deleted while it was being read.
     fn resolve(&self, row: &[u8]) -> Result<Option<Bytes>, Poisoned> {
         match row.split_first() {
