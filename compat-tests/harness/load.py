@@ -129,9 +129,21 @@ def watermarks(bootstrap, topic, partitions):
     """[(first offset, end offset)] of the partitions."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "watermarks"})
     try:
-        return [consumer.get_watermark_offsets(TopicPartition(topic, p), TIMEOUT_S) for p in range(partitions)]
+        return [_watermarks_of(consumer, TopicPartition(topic, p)) for p in range(partitions)]
     finally:
         consumer.close()
+
+
+def _watermarks_of(consumer, place):
+    """Asks again while the answer is that it may be asked again: a broker that just started may not lead yet."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return consumer.get_watermark_offsets(place, TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
+            consumer.poll(0.1)  # lets librdkafka work; there is nothing to read
 
 
 def scan(bootstrap, topic, ranges):

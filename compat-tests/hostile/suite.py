@@ -1,7 +1,7 @@
 """Malformed, oversized and slow input. The broker stays up, its memory stays bounded, and honest clients do not notice.
 
 All the while a witness (kafka-python, a producer and a consumer) sends and receives; its slowest round trip is
-reported.
+reported. (A real Kafka does not pass: it reserves the memory that a frame announces, and runs out of it.)
 """
 
 import argparse

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+from contextlib import closing
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -21,14 +23,23 @@ class PureProducer:
     """A producer that remembers where each record went, in the order of sending."""
 
     def __init__(self, codec, idempotent):
+        # Without idempotence a retried batch would land behind its successors, and order is checked. With it, batches
+        # are small and unacknowledged records few, so that a crash meets a stream and not a queue.
+        in_flight, batch, unacknowledged_max = (5, 1000, 500) if idempotent else (1, 16384, 10000)
         self.inner = KafkaProducer(bootstrap_servers=BOOTSTRAP, compression_type=None if codec == "none" else codec,
                                    acks="all", linger_ms=5, enable_idempotence=idempotent, retries=float("inf"),
+                                   max_in_flight_requests_per_connection=in_flight, batch_size=batch,
                                    reconnect_backoff_max_ms=500)
+        self.room = threading.Semaphore(unacknowledged_max)
         self.sent = []
 
     def send(self, topic, partition, record):
-        self.sent.append(self.inner.send(topic, value=record.value, key=record.key, partition=partition,
-                                         headers=list(record.headers), timestamp_ms=record.timestamp_ms))
+        if not self.room.acquire(timeout=TIMEOUT_S * 4):
+            raise TimeoutError("nothing is acknowledged")
+        future = self.inner.send(topic, value=record.value, key=record.key, partition=partition,
+                                 headers=list(record.headers), timestamp_ms=record.timestamp_ms)
+        future.add_both(lambda _: self.room.release())
+        self.sent.append(future)
 
     def flush(self):
         self.inner.flush(timeout=TIMEOUT_S * 4)
@@ -103,43 +114,53 @@ class PureConsumer:
         self.inner.close()
 
 
+def administrator():
+    """An admin client for one question: an old one does not ask a broker that it lately could not reach."""
+    return closing(KafkaAdminClient(bootstrap_servers=BOOTSTRAP))
+
+
 class PureClient:
     """The library as the scenario sees it."""
 
     null_headers = False  # the library insists on bytes
 
-    def __init__(self):
-        self.admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
-
     def create_topic(self, topic, partitions, settings):
         wanted = {"num_partitions": partitions, "replication_factor": 1, "configs": settings}
         try:
-            self.admin.create_topics({topic: wanted}, wait_for_metadata=True)
+            with administrator() as admin:
+                admin.create_topics({topic: wanted}, wait_for_metadata=True)
         except TopicAlreadyExistsError:
             raise scenario.AlreadyExists(topic)
 
     def grow(self, topic, partitions):
-        self.admin.create_partitions({topic: partitions})
-        self.admin.wait_for_topics([topic])
+        with administrator() as admin:
+            admin.create_partitions({topic: partitions})
+            admin.wait_for_topics([topic])
 
     def alter_topic(self, topic, key, value):
-        self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {key: value})])
+        with administrator() as admin:
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {key: value})])
 
     def topic_setting(self, topic, key):
         resource = ConfigResource(ConfigResourceType.TOPIC, topic)
-        return self.admin.describe_configs([resource], config_filter="all")["topic"][topic][key]["value"]
+        with administrator() as admin:
+            return admin.describe_configs([resource], config_filter="all")["topic"][topic][key]["value"]
 
     def topics(self):
-        return set(self.admin.list_topics())
+        with administrator() as admin:
+            return set(admin.list_topics())
 
     def delete_topic(self, topic):
-        self.admin.delete_topics([topic])
+        with administrator() as admin:
+            admin.delete_topics([topic])
 
     def delete_records(self, topic, offsets):
-        self.admin.delete_records({TopicPartition(topic, partition): offset for partition, offset in offsets.items()})
+        with administrator() as admin:
+            admin.delete_records({TopicPartition(topic, partition): offset for partition, offset in offsets.items()})
 
     def delete_group(self, group):
-        answer = self.admin.delete_groups([group])[group]
+        with administrator() as admin:
+            answer = admin.delete_groups([group])[group]
         if answer != "OK":
             raise RuntimeError(f"delete group: {answer}")
 

@@ -177,7 +177,7 @@ impl FetchSessions {
         if ask.wanted.is_empty() || !make_room(&mut slots, self.slots_max, ask.wanted.len(), ask.now_ms) {
             return sessionless(ask.wanted);
         }
-        let mut id = ((ask.random >> 1) as i32).max(1);
+        let mut id = ((ask.random >> 1) as i32 & i32::MAX).max(1);
         while slots.contains_key(&id) {
             id = id.checked_add(1).unwrap_or(1);
         }

@@ -75,6 +75,8 @@ pub struct MetadataOptions {
     pub broker: BrokerProfile,
     /// Levels a new cluster finalizes.
     pub bootstrap_features: Vec<(String, i16)>,
+    /// Cluster-wide broker settings that a new cluster writes down.
+    pub bootstrap_settings: SettingMap,
     pub rules: Rules,
     /// The log is replaced by a snapshot when it is heavier than this, and than the last snapshot:
     /// [`SNAPSHOT_LOG_BYTES`] unless a test wants snapshots.
@@ -110,7 +112,7 @@ impl Metadata {
         let cluster_id = if asked.is_zero() { env.random_uuid() } else { asked };
         let incarnation = env.random_uuid();
         let identity = ActiveController { node, directory, incarnation };
-        let bootstrap = bootstrap(cluster_id, options.bootstrap_features);
+        let bootstrap = bootstrap(cluster_id, options.bootstrap_features, options.bootstrap_settings);
         let (controller, asks) = Controller::new(env, quorum.clone(), options.rules, identity, bootstrap);
         let ended = supervise(env, controller);
 
@@ -211,9 +213,15 @@ impl Metadata {
 }
 
 /// The first records of a cluster's life.
-fn bootstrap(cluster_id: KafkaUuid, features: Vec<(String, i16)>) -> Vec<MetadataRecord> {
+fn bootstrap(cluster_id: KafkaUuid, features: Vec<(String, i16)>, settings: SettingMap) -> Vec<MetadataRecord> {
     let levels = features.into_iter().map(|(name, level)| MetadataRecord::FeatureLevel { name, level });
-    std::iter::once(MetadataRecord::ClusterId { id: cluster_id }).chain(levels).collect()
+    let settings = settings.into_iter().map(|(key, value)| MetadataRecord::Config {
+        kind: ResourceKind::Broker,
+        name: String::new(),
+        key,
+        value: Some(value),
+    });
+    std::iter::once(MetadataRecord::ClusterId { id: cluster_id }).chain(levels).chain(settings).collect()
 }
 
 /// Runs the controller and tells when it has ended, be it by a panic.

@@ -32,7 +32,7 @@ pub fn place(
     if wanted > registered {
         return Err(format!(
             "The target replication factor of {factor} cannot be reached because only {registered} broker(s) are \
-             registered."
+             registered or some brokers have all their log directories cordoned."
         ));
     }
     let leaders = ring(&unfenced);
@@ -138,7 +138,8 @@ mod tests {
     #[test]
     fn refusals_are_kafkas() {
         let one = cluster(&[(1, "", false)]);
-        let too_many = "The target replication factor of 3 cannot be reached because only 1 broker(s) are registered.";
+        let too_many = "The target replication factor of 3 cannot be reached because only 1 broker(s) are registered \
+                        or some brokers have all their log directories cordoned.";
         assert_eq!(place(&one, 0..1, 3, 0), Err(too_many.into()));
         let fenced = cluster(&[(1, "", true)]);
         assert_eq!(place(&fenced, 0..1, 1, 0), Err("All brokers are currently fenced.".into()));

@@ -59,6 +59,7 @@ fn options(store: &Arc<MemoryStore>) -> MetadataOptions {
         cluster_id: None,
         broker: profile(),
         bootstrap_features: vec![("metadata.version".into(), 30), ("transaction.version".into(), 2)],
+        bootstrap_settings: SettingMap::from([("min.insync.replicas".into(), "2".into())]),
         rules: rules(),
         snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
     }
@@ -96,11 +97,12 @@ async fn a_new_cluster_starts_with_its_broker_at_work() {
     assert_eq!(image.index.controller_epoch, 1);
     assert!(!image.cluster_id.is_zero());
     assert_eq!(image.features.iter().collect::<Vec<_>>(), [("metadata.version", 30), ("transaction.version", 2)]);
+    assert_eq!(image.settings.of(ResourceKind::Broker, "")["min.insync.replicas"], "2");
     let broker = image.brokers.by_id(BrokerId(1)).unwrap();
     assert!(!broker.fenced && image.brokers.is_active(BrokerId(1)));
     assert_eq!((broker.epoch, broker.incarnation), (metadata.broker_epoch(), metadata.incarnation()));
-    // Claim, cluster id and two features come before the registration.
-    assert_eq!(broker.epoch, 4);
+    // Claim, cluster id, two features and one setting come before the registration.
+    assert_eq!(broker.epoch, 5);
 }
 
 #[tokio::test(start_paused = true)]

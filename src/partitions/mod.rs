@@ -8,7 +8,7 @@ mod reconciler;
 mod retention;
 mod waiters;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ pub use reconciler::Reconciler;
 pub use retention::RetentionSweep;
 pub use waiters::{Commit, FetchWait};
 
+use crate::env::Env;
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, KafkaUuid, LeaderEpoch, Offset, TopicIdPartition};
 use crate::storage::dirs::DataDir;
@@ -35,7 +36,7 @@ pub enum PartitionEvent {
 struct Inner {
     node: BrokerId,
     directories: Vec<Arc<DataDir>>,
-    hosted: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
+    hosted: RwLock<BTreeMap<TopicIdPartition, Arc<Partition>>>,
     /// Offset of the metadata record up to which the image was reconciled.
     reconciled: watch::Sender<Offset>,
 }
@@ -101,6 +102,19 @@ impl Partitions {
         for directory in &self.0.directories {
             directory.engine().room().await;
         }
+    }
+
+    /// Gives the disk space of deleted records back, in every directory, off the async workers.
+    pub async fn reclaim(&self, env: &Env) {
+        let partitions = self.clone();
+        env.blocking(move || {
+            for directory in &partitions.0.directories {
+                if let Err(poison) = directory.engine().reclaim() {
+                    tracing::warn!(directory = %directory.path.display(), %poison, "cannot give disk space back");
+                }
+            }
+        })
+        .await;
     }
 
     /// Writes what is queued and closes the engines. Blocking.

@@ -22,8 +22,7 @@ use crate::error::ErrorCode;
 use crate::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition, TopicName, WallMillis};
 use crate::records::{self, BatchHeader, Checked, Compression, ProduceRefused, ProduceRules, Timestamps};
 use crate::sabotage;
-use crate::storage::engine::{Engine, Poisoned};
-use crate::storage::keys;
+use crate::storage::engine::Poisoned;
 use crate::storage::log::{Appended, Batches, ColdRead, FoundRecord, Incoming, PartitionLog};
 use crate::storage::retention::RetentionSettings;
 
@@ -139,7 +138,6 @@ pub struct Partition {
     id: TopicIdPartition,
     topic: TopicName,
     env: Env,
-    engine: Engine,
     settings: ArcSwap<TopicSettings>,
     core: Mutex<Core>,
     pub meters: Meters,
@@ -147,13 +145,7 @@ pub struct Partition {
 
 impl Partition {
     /// Hosts `log`, offline until it is told its role.
-    pub fn host(
-        env: &Env,
-        engine: &Engine,
-        topic: TopicName,
-        log: PartitionLog,
-        settings: Arc<TopicSettings>,
-    ) -> Partition {
+    pub fn host(env: &Env, topic: TopicName, log: PartitionLog, settings: Arc<TopicSettings>) -> Partition {
         let id = log.id();
         let high_watermark = log.stored_high_watermark().max(log.log_start());
         let durable_end = log.log_end();
@@ -163,7 +155,6 @@ impl Partition {
             id,
             topic,
             env: env.clone(),
-            engine: engine.clone(),
             settings: ArcSwap::new(settings),
             core: Mutex::new(core),
             meters: Meters::default(),
@@ -424,11 +415,11 @@ impl Partition {
             let done = self.delete_before(&mut core, before)?;
             (done, before.max(core.log.as_ref().map_or(0, PartitionLog::log_start)))
         };
-        done.await.map(|_| low_watermark)
+        done.await.map(|()| low_watermark)
     }
 
-    /// Applies retention by time and size. Returns the key range that can be reclaimed, if records went.
-    pub async fn expire(self: &Arc<Self>, producer_idle_ms_max: i64) -> Option<(keys::Key, keys::Key)> {
+    /// Applies retention by time and size, and forgets idle producers.
+    pub async fn expire(self: &Arc<Self>, producer_idle_ms_max: i64) {
         let settings = self.settings();
         let rules = RetentionSettings {
             retention_ms: settings.retention_ms,
@@ -439,16 +430,18 @@ impl Partition {
             let mut core = self.core.lock();
             let now_ms = self.env.wall_ms();
             let high_watermark = core.high_watermark;
-            let log = core.log.as_mut()?;
+            let Some(log) = core.log.as_mut() else { return };
             // A refused write means a poisoned directory, which its own path reports.
-            log.expire_producers(now_ms, producer_idle_ms_max).ok()?;
-            let start = log.retention_plan(&rules, now_ms, high_watermark)?;
+            if log.expire_producers(now_ms, producer_idle_ms_max).is_err() {
+                return;
+            }
+            let Some(start) = log.retention_plan(&rules, now_ms, high_watermark) else { return };
             tracing::info!(partition = %self.name(), log_start = start, "retention deletes old records");
-            self.delete_before(&mut core, start).ok()?
+            self.delete_before(&mut core, start)
         };
-        match done.await {
-            Ok(true) => self.core.lock().log.as_ref().map(PartitionLog::dead_range),
-            _ => None,
+        if let Ok(done) = done {
+            // A failure poisons the directory, and its lane says so.
+            let _ = done.await;
         }
     }
 
@@ -456,34 +449,32 @@ impl Partition {
         &self,
         core: &mut MutexGuard<'_, Core>,
         offset: Offset,
-    ) -> Result<BoxFuture<'static, Result<bool, ErrorCode>>, ErrorCode> {
+    ) -> Result<BoxFuture<'static, Result<(), ErrorCode>>, ErrorCode> {
         let (told, outcome) = tokio::sync::oneshot::channel();
         let log = core.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let freed = log
-            .delete_before(offset, move |fate| {
-                // Nobody may be waiting any more.
-                let _ = told.send(fate.is_ok());
-            })
-            .map_err(|_| ErrorCode::KafkaStorageError)?;
+        log.delete_before(offset, move |fate| {
+            // Nobody may be waiting any more.
+            let _ = told.send(fate.is_ok());
+        })
+        .map_err(|_| ErrorCode::KafkaStorageError)?;
         core.waiters.advanced(offset);
         Ok(Box::pin(async move {
             match outcome.await {
-                Ok(true) => Ok(freed),
+                Ok(true) => Ok(()),
                 _ => Err(ErrorCode::KafkaStorageError),
             }
         }))
     }
 
-    /// Deletes the partition with its log. Returns the key range to reclaim.
-    pub fn destroy(&self) -> Option<(keys::Key, keys::Key)> {
+    /// Deletes the partition with its log.
+    pub fn destroy(&self) {
         let mut core = self.core.lock();
         core.resign(ErrorCode::UnknownTopicOrPartition);
-        core.log.take()?.destroy().ok()
-    }
-
-    /// The engine that stores it.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
+        if let Some(log) = core.log.take()
+            && let Err(poison) = log.destroy()
+        {
+            tracing::warn!(partition = %self.name(), %poison, "the log of a deleted partition stays until the next start");
+        }
     }
 
     fn name(&self) -> String {

@@ -4,7 +4,7 @@
 //! Invariants: a partition is hosted at most once; a log whose topic id is in no image belongs to a deleted topic and
 //! is deleted; `reconciled` moves only after every partition of an image is in its role.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -27,9 +27,9 @@ pub struct Reconciler {
     config: Arc<ArcSwap<Config>>,
     events: Vec<PartitionEvent>,
     /// Logs found on disk and not yet hosted.
-    found: HashMap<TopicIdPartition, (Arc<DataDir>, PartitionLog)>,
+    found: BTreeMap<TopicIdPartition, PartitionLog>,
     /// Overrides that each topic was last configured with, and the resulting settings.
-    configured: HashMap<TopicId, Configured>,
+    configured: BTreeMap<TopicId, Configured>,
     /// The broker's settings when topics were last configured.
     defaults: Option<Arc<Config>>,
 }
@@ -37,15 +37,15 @@ pub struct Reconciler {
 impl Reconciler {
     /// Reads which logs are stored. Blocking; reads small rows only.
     pub fn new(env: &Env, partitions: &Partitions, config: Arc<ArcSwap<Config>>) -> Result<Reconciler, String> {
-        let mut found = HashMap::new();
+        let mut found = BTreeMap::new();
         for directory in &partitions.0.directories {
             let logs = directory.logs().map_err(|poison| format!("{}: {poison}", directory.path.display()))?;
             for log in logs {
-                found.insert(log.id(), (directory.clone(), log));
+                found.insert(log.id(), log);
             }
         }
         let (env, partitions) = (env.clone(), partitions.clone());
-        let (events, configured) = (Vec::new(), HashMap::new());
+        let (events, configured) = (Vec::new(), BTreeMap::new());
         Ok(Reconciler { env, partitions, config, events, found, configured, defaults: None })
     }
 
@@ -56,7 +56,7 @@ impl Reconciler {
             self.configured.clear();
             self.defaults = Some(defaults.clone());
         }
-        let mut wanted = HashSet::new();
+        let mut wanted = BTreeSet::new();
         for topic in image.topics.iter() {
             let settings = self.settings_of(image, &defaults, topic.id, &topic.name);
             for (index, registration) in topic.partitions.iter().enumerate() {
@@ -121,13 +121,13 @@ impl Reconciler {
         topic: &TopicName,
         settings: &Arc<TopicSettings>,
     ) -> Option<Arc<Partition>> {
-        let (directory, log) = match self.found.remove(&id) {
+        let log = match self.found.remove(&id) {
             Some(stored) => stored,
             None => {
                 let directory = self.roomiest()?;
                 // The log's row is queued before any batch of it, so it needs no wait of its own.
                 match directory.create_log(id, |_| {}) {
-                    Ok(log) => (directory, log),
+                    Ok(log) => log,
                     Err(poison) => {
                         tracing::error!(topic = %topic, partition = id.partition, %poison, "cannot create a log");
                         return None;
@@ -135,7 +135,7 @@ impl Reconciler {
                 }
             }
         };
-        let partition = Partition::host(&self.env, directory.engine(), topic.clone(), log, settings.clone());
+        let partition = Partition::host(&self.env, topic.clone(), log, settings.clone());
         let partition = Arc::new(partition);
         self.partitions.0.hosted.write().insert(id, partition.clone());
         Some(partition)
@@ -151,29 +151,30 @@ impl Reconciler {
         healthy.min_by_key(|directory| directory.logs_open()).cloned()
     }
 
-    fn drop_unwanted(&mut self, wanted: &HashSet<TopicIdPartition>) {
+    fn drop_unwanted(&mut self, wanted: &BTreeSet<TopicIdPartition>) {
         let unwanted: Vec<_> = {
             let hosted = self.partitions.0.hosted.read();
             hosted.values().filter(|partition| !wanted.contains(&partition.id())).cloned().collect()
         };
-        let mut dead = Vec::new();
+        let mut deleted = false;
         for partition in unwanted {
             self.partitions.0.hosted.write().remove(&partition.id());
             self.configured.remove(&partition.topic_id());
-            if let Some(range) = partition.destroy() {
-                dead.push((partition.engine().clone(), range));
-            }
+            partition.destroy();
+            deleted = true;
             self.events.push(PartitionEvent::Gone(partition));
         }
-        for (_, (directory, log)) in self.found.drain() {
-            tracing::info!(log = ?log.id(), "deleting the log of a deleted topic");
-            if let Ok(range) = log.destroy() {
-                dead.push((directory.engine().clone(), range));
+        for (_, log) in std::mem::take(&mut self.found) {
+            let id = log.id();
+            tracing::info!(log = ?id, "deleting the log of a deleted topic");
+            if let Err(poison) = log.destroy() {
+                tracing::warn!(log = ?id, %poison, "the log of a deleted topic stays until the next start");
             }
+            deleted = true;
         }
-        if !dead.is_empty() {
-            let env = self.env.clone();
-            self.env.spawn(async move { super::retention::reclaim(&env, dead).await });
+        if deleted {
+            let (env, partitions) = (self.env.clone(), self.partitions.clone());
+            self.env.spawn(async move { partitions.reclaim(&env).await });
         }
     }
 }

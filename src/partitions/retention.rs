@@ -11,8 +11,6 @@ use arc_swap::ArcSwap;
 use super::Partitions;
 use crate::config::Config;
 use crate::env::Env;
-use crate::storage::engine::Engine;
-use crate::storage::keys::Key;
 
 /// Kafka's `LogManager.InitialTaskDelayMs`.
 const FIRST_SWEEP: Duration = Duration::from_secs(30);
@@ -39,34 +37,9 @@ impl RetentionSweep {
     /// One pass over all partitions.
     pub async fn sweep(&self) {
         let idle_ms_max = i64::from(self.config.load().broker().producer_id_expiration_ms);
-        let mut dead = Vec::new();
         for partition in self.partitions.all() {
-            if let Some(range) = partition.expire(idle_ms_max).await {
-                dead.push((partition.engine().clone(), range));
-            }
+            partition.expire(idle_ms_max).await;
         }
-        reclaim(&self.env, dead).await;
+        self.partitions.reclaim(&self.env).await;
     }
-}
-
-/// Gives the space of deleted ranges back, off the async workers: one pass per data directory.
-pub(super) async fn reclaim(env: &Env, dead: Vec<(Engine, (Key, Key))>) {
-    let mut directories: Vec<(Engine, Vec<(Key, Key)>)> = Vec::new();
-    for (engine, range) in dead {
-        match directories.iter_mut().find(|(known, _)| known.is(&engine)) {
-            Some((_, ranges)) => ranges.push(range),
-            None => directories.push((engine, vec![range])),
-        }
-    }
-    if directories.is_empty() {
-        return;
-    }
-    env.blocking(move || {
-        for (engine, ranges) in directories {
-            if let Err(poison) = engine.reclaim(&ranges) {
-                tracing::warn!(%poison, "cannot give disk space back");
-            }
-        }
-    })
-    .await;
 }

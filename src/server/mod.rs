@@ -42,6 +42,9 @@ const GRACE: Duration = Duration::from_secs(2);
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+/// The setting that a new cluster takes over from the file of its first node.
+const MIN_ISR: &str = "min.insync.replicas";
+
 /// What a broker is started with.
 pub struct Start {
     pub loaded: Loaded,
@@ -215,6 +218,8 @@ async fn start_metadata(
             log_dirs: disks.directories.iter().map(|directory| directory.id).collect(),
         },
         bootstrap_features,
+        // What counts as in sync is the cluster's to say, not each broker's (KIP-966): Kafka writes it down as well.
+        bootstrap_settings: SettingMap::from([(MIN_ISR.to_owned(), broker.min_insync_replicas.to_string())]),
         rules: Rules { topic_defaults, settings_check },
         snapshot_log_bytes: crate::metadata::SNAPSHOT_LOG_BYTES,
     };

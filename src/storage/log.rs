@@ -350,27 +350,24 @@ impl PartitionLog {
         retention::plan(&chunks, rules, now_ms, high_watermark, self.state.log_start)
     }
 
-    /// Raises the log start to `offset` (never above the log's end) and deletes what lies wholly below it. Returns true
-    /// if batches were deleted, so that disk space can be reclaimed.
+    /// Raises the log start to `offset` (never above the log's end) and deletes what lies wholly below it.
     pub fn delete_before(
         &mut self,
         offset: Offset,
         done: impl FnOnce(Result<(), Poisoned>) + Send + 'static,
-    ) -> Result<bool, Poisoned> {
+    ) -> Result<(), Poisoned> {
         let mut write = Write::new();
-        let mut freed = false;
         if offset > self.state.log_start {
             self.state.log_start = offset.min(self.state.log_end);
-            freed = self.drop_chunks(&mut write);
+            self.drop_chunks(&mut write);
             self.epochs.truncate_from_start(self.state.log_start);
             self.put_epochs(&mut write);
             self.put_state(&mut write);
         }
-        self.home.engine.submit(write.when_done(done))?;
-        Ok(freed)
+        self.home.engine.submit(write.when_done(done))
     }
 
-    fn drop_chunks(&mut self, write: &mut Write) -> bool {
+    fn drop_chunks(&mut self, write: &mut Write) {
         let log_start = self.state.log_start;
         let mut kept_from = None;
         while let Some(chunk) = self.closed.front().copied() {
@@ -391,13 +388,9 @@ impl PartitionLog {
         }
         let end = kept_from.unwrap_or(self.state.open.base_offset);
         // One tombstone per log, always from its beginning: old ones below it vanish with the next compaction.
-        write.delete_range(Family::Batches, (keys::batch(self.number, 0), keys::batch(self.number, end)));
-        end > 0
-    }
-
-    /// The key range of everything ever written to this log's batches below its start.
-    pub fn dead_range(&self) -> (keys::Key, keys::Key) {
-        (keys::batch(self.number, 0), keys::batch(self.number, self.state.log_start))
+        if end > 0 {
+            write.delete_range(Family::Batches, (keys::batch(self.number, 0), keys::batch(self.number, end)));
+        }
     }
 
     /// Forgets producers that were idle too long (`producer.id.expiration.ms`).
@@ -413,17 +406,15 @@ impl PartitionLog {
         self.home.engine.submit(write)
     }
 
-    /// Deletes the log. Its number is never used again. Returns the batch range to reclaim.
-    pub fn destroy(self) -> Result<(keys::Key, keys::Key), Poisoned> {
+    /// Deletes the log. Its number is never used again.
+    pub fn destroy(self) -> Result<(), Poisoned> {
         self.home.tail.forget(self.number);
-        let (engine, number) = (self.home.engine, self.number);
-        delete_rows(&engine, number)?;
-        Ok((keys::batch(number, 0), keys::batches_end(number)))
+        delete_rows(&self.home.engine, self.number)
     }
 }
 
 /// Deletes every row of log `number`.
-pub fn delete_rows(engine: &Engine, number: LogNumber) -> Result<(), Poisoned> {
+fn delete_rows(engine: &Engine, number: LogNumber) -> Result<(), Poisoned> {
     let mut write = Write::new();
     write.delete(Family::State, keys::of_log(Kind::Log, number));
     write.delete(Family::State, keys::of_log(Kind::Epochs, number));

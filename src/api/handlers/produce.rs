@@ -1,7 +1,8 @@
 //! Produce (0), versions 3–13.
 //!
-//! * v3–8 classic encoding, from v9 flexible; v8 adds record errors and a message; v10 the current leader (tagged);
-//!   v13 names topics by id only.
+//! * v3–8 classic encoding, from v9 flexible; v7 zstd, which is refused before (76, KIP-110); v8 adds record errors and
+//!   a
+//!   message; v10 the current leader (tagged); v13 names topics by id only.
 //! * acks=0 has no answer at all; an error closes the connection, so that the client refreshes its metadata.
 //! * Magic 0 and 1 batches are refused (87), as Kafka 4 does. Transactional batches need a transactional id (53);
 //!   transactions
@@ -23,11 +24,14 @@ use crate::error::ErrorCode;
 use crate::ids::{TopicIdPartition, internal_topics};
 use crate::metadata::Topic;
 use crate::partitions::{AppendRefused, Commit, Origin, Partition};
-use crate::records::BatchHeader;
+use crate::records::{BatchHeader, Codec};
 use crate::storage::log::Appended;
 
 /// The client id that may write to internal topics (Kafka's `AdminUtils.ADMIN_CLIENT_ID`).
 const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// From this version on a producer may use zstd (KIP-110).
+const ZSTD_SINCE: i16 = 7;
 
 /// One partition's part of the answer: settled, or waiting for its commit.
 enum Outcome {
@@ -139,7 +143,11 @@ fn try_append(
         message: "Produce requests must have exactly one record batch per partition".into(),
         records: Vec::new(),
     })?;
-    if BatchHeader::parse(&records).is_ok_and(|header| header.is_transactional()) {
+    let header = BatchHeader::parse(&records);
+    if ctx.request.version < ZSTD_SINCE && header.as_ref().is_ok_and(|header| header.codec() == Ok(Codec::Zstd)) {
+        return Err(ErrorCode::UnsupportedCompressionType.into());
+    }
+    if header.is_ok_and(|header| header.is_transactional()) {
         return Err(ErrorCode::InvalidTxnState.into());
     }
     let min_isr = (partition.settings().min_insync_replicas.max(1) as usize).min(registration.replicas.len());

@@ -14,7 +14,7 @@ mod memory;
 mod rocks;
 mod values;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -122,6 +122,8 @@ pub(super) struct Lane {
     drained: Notify,
     poison: Mutex<Option<Poisoned>>,
     poisoned: AtomicBool,
+    /// Ranges of batches deleted since the last reclaim: start and end. Every range of a log has the same start.
+    dead: Mutex<BTreeMap<Key, Key>>,
     /// Groups committed so far: one sync each.
     groups: AtomicU64,
     ended: Mutex<bool>,
@@ -170,6 +172,16 @@ impl Lane {
         }
     }
 
+    fn note_dead(&self, ops: &[Op]) {
+        for op in ops {
+            if let Op::DeleteRange(Family::Batches, from, to) = op {
+                let mut dead = self.dead.lock();
+                let end = dead.entry(*from).or_insert(*to);
+                *end = (*end).max(*to);
+            }
+        }
+    }
+
     /// Tells everyone in `group` its fate.
     fn finish(&self, group: Vec<Write>, outcome: Result<(), Poisoned>) {
         if let Err(poison) = &outcome {
@@ -179,6 +191,7 @@ impl Lane {
         let mut bytes = 0;
         for write in group {
             bytes += write.bytes;
+            self.note_dead(&write.ops);
             if let Some(done) = write.done {
                 done(outcome.clone());
             }
@@ -212,6 +225,7 @@ enum Backend {
 struct Inner {
     lane: Arc<Lane>,
     backend: Backend,
+    reclaiming: Mutex<()>,
 }
 
 /// The engine of one data directory. Cheap to clone.
@@ -244,7 +258,7 @@ impl Engine {
             lane_of_thread.end();
         })
         .map_err(|failure| Poisoned(format!("cannot start the writer thread: {failure}")))?;
-        Ok(Engine(Arc::new(Inner { lane, backend: Backend::Rocks(store) })))
+        Ok(Engine(Arc::new(Inner { lane, backend: Backend::Rocks(store), reclaiming: Mutex::new(()) })))
     }
 
     /// The in-memory twin over `disk`, for simulation and tests: its lane is a task of `env`.
@@ -259,12 +273,7 @@ impl Engine {
             }
             lane_of_task.end();
         });
-        Engine(Arc::new(Inner { lane, backend: Backend::Memory(disk.clone()) }))
-    }
-
-    /// True if both are the engine of the same directory.
-    pub fn is(&self, other: &Engine) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Engine(Arc::new(Inner { lane, backend: Backend::Memory(disk.clone()), reclaiming: Mutex::new(()) }))
     }
 
     /// Queues `write`. Refuses, without calling `done`, if the engine is poisoned or closed.
@@ -357,11 +366,27 @@ impl Engine {
         }
     }
 
-    /// Gives the disk space of batches already deleted in `ranges` back. Blocking; writes living batches anew if too
-    /// many dead ones lie beside them.
-    pub fn reclaim(&self, ranges: &[(Key, Key)]) -> Result<(), Poisoned> {
+    /// Gives the disk space of the batches deleted since the last call back; does nothing if there are none. Blocking;
+    /// writes living batches anew if too many dead ones lie beside them. One at a time: a second caller finds nothing
+    /// left to
+    /// do.
+    pub fn reclaim(&self) -> Result<(), Poisoned> {
+        let _alone = self.0.reclaiming.lock();
+        let dead = std::mem::take(&mut *self.0.lane.dead.lock());
         let Backend::Rocks(store) = &self.0.backend else { return Ok(()) };
-        let moves = store.reclaim(ranges)?;
+        if dead.is_empty() {
+            return Ok(());
+        }
+        let ranges: Vec<(Key, Key)> = dead.into_iter().collect();
+        let reclaimed = store.reclaim(&ranges).and_then(|moves| self.carry_out(store, moves));
+        if reclaimed.is_err() {
+            // The next call tries again.
+            self.0.lane.dead.lock().extend(ranges);
+        }
+        reclaimed
+    }
+
+    fn carry_out(&self, store: &rocks::Store, moves: Vec<Vec<Op>>) -> Result<(), Poisoned> {
         if moves.is_empty() {
             return Ok(());
         }
@@ -382,7 +407,8 @@ impl Engine {
         lane.filled.notify_all();
         lane.filled_async.notify_waiters();
         lane.filled_async.notify_one();
-        if wait {
+        // The twin's lane is a task, perhaps of this very thread: it ends on its own.
+        if wait && matches!(self.0.backend, Backend::Rocks(_)) {
             let mut ended = lane.ended.lock();
             while !*ended {
                 lane.ended_signal.wait(&mut ended);

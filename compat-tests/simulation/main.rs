@@ -1,0 +1,120 @@
+//! Simulation: one broker, its disks and its clients from one seed, with power cuts that lose what was not synced,
+//! slow disks and cut connections. Checkers that know nothing of the broker's code say what must hold.
+//!
+//! `OTTLA_SEEDS=1000` plays more seeds than the few of an everyday run, `OTTLA_SEED=7` one, with its trace. The
+//! sabotages need `--features sabotage`: faults on purpose, each of which the checkers must find.
+//!
+//! Invariant: nothing here waits for real time. What a run does follows from its seed alone.
+
+// The clients are no part of the broker: they live in turmoil's time and sockets, not behind `Env`.
+#![allow(clippy::disallowed_methods)]
+
+mod checkers;
+mod client;
+mod faults;
+mod net;
+mod requests;
+mod stage;
+mod workload;
+mod world;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use world::{Broken, Report, run};
+
+/// Seeds of an everyday run.
+const SEEDS: u64 = 60;
+
+fn number_in(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
+
+/// Plays the seeds `1..=count` on every processor; the first broken invariant ends it.
+fn play_all(count: u64) -> Result<Vec<Report>, Broken> {
+    let (next, reports, broken) = (AtomicU64::new(1), Mutex::new(Vec::new()), Mutex::new(None));
+    let work = || {
+        while broken.lock().unwrap().is_none() {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed > count {
+                return;
+            }
+            match run(seed, false) {
+                Ok(report) => reports.lock().unwrap().push(report),
+                Err(found) => _ = broken.lock().unwrap().get_or_insert(found),
+            }
+        }
+    };
+    std::thread::scope(|threads| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            threads.spawn(work);
+        }
+    });
+    match broken.into_inner().unwrap() {
+        Some(broken) => Err(broken),
+        None => Ok(reports.into_inner().unwrap()),
+    }
+}
+
+#[test]
+fn a_thousand_seeds_keep_every_invariant() {
+    if let Some(seed) = number_in("OTTLA_SEED") {
+        let report = run(seed, true).unwrap_or_else(|broken| panic!("{broken}"));
+        println!("seed {seed}: {report:?}");
+        return;
+    }
+    let count = number_in("OTTLA_SEEDS").unwrap_or(SEEDS);
+    let reports = play_all(count).unwrap_or_else(|broken| panic!("\n{broken}"));
+    let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+    println!(
+        "{count} seeds: {} simulated seconds, {} power cuts, {} records acknowledged, {} events",
+        sum(|report| report.simulated_ms) / 1000,
+        sum(|report| u64::from(report.lives) - 1),
+        sum(|report| report.acknowledged as u64),
+        sum(|report| report.events),
+    );
+    let least = reports.iter().map(|report| report.acknowledged).min();
+    assert!(least.is_some_and(|least| least > 50), "a workload that writes nothing proves nothing: {least:?}");
+}
+
+/// Each run is a process of its own, as a person who reruns a seed has it: libraries keep counters that outlive a run.
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in [1, 2, 3, 4, 5] {
+        let (first, second) = (trace_of(seed), trace_of(seed));
+        assert!(first.len() > 1000, "seed {seed}: a run that does nothing proves nothing:\n{}", first.join("\n"));
+        let differs = first.iter().zip(&second).find(|(one, other)| one != other);
+        assert!(differs.is_none(), "seed {seed}: {differs:?}");
+        assert_eq!(first.len(), second.len(), "seed {seed}");
+    }
+}
+
+/// Every line of one run's trace, without the test harness's own, which tell real time.
+fn trace_of(seed: u64) -> Vec<String> {
+    let run = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "a_thousand_seeds_keep_every_invariant", "--nocapture", "--test-threads=1"])
+        .env("OTTLA_SEED", seed.to_string())
+        .output()
+        .expect("a second process");
+    let text = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
+    text.lines().filter(|line| !line.starts_with("test result")).map(str::to_owned).collect()
+}
+
+/// The oracle is worth as much as it finds.
+#[cfg(feature = "sabotage")]
+#[test]
+fn every_sabotage_is_found() {
+    let mut missed = Vec::new();
+    let only = std::env::var("OTTLA_SABOTAGE").ok();
+    for fault in ottla::sabotage::ALL.iter().filter(|fault| only.as_deref().is_none_or(|only| only == **fault)) {
+        ottla::sabotage::choose(Some(fault));
+        let found = (1..=100).find_map(|seed| run(seed, false).err());
+        ottla::sabotage::choose(None);
+        match found {
+            Some(Broken { seed, sentence, .. }) => println!("{fault}: seed {seed}: {sentence}"),
+            None => missed.push(fault),
+        }
+    }
+    assert!(missed.is_empty(), "not found within 100 seeds: {missed:?}");
+}

@@ -1,0 +1,146 @@
+//! Every version of every API: one case per row of the API table, run in each version that the row serves.
+//!
+//! A case sends at least one request that means something and looks at every field the version has. The cases lie in
+//! `versions/`, grouped as the APIs are.
+//!
+//! Invariants: a row without a case fails [`every_row_has_a_case`]; a version in which a case checked no answer fails
+//! its sweep; what ApiVersions advertises is what is swept.
+
+mod admin;
+mod configs;
+mod data;
+mod groups;
+mod topics;
+
+pub use configs::alter;
+
+use kafka_protocol::messages::ApiVersionsRequest;
+use ottla::api::table;
+use ottla::wire::generate::Generator;
+use ottla::wire::schema;
+
+use crate::asks::{Topic, code, text};
+use crate::broker::Broker;
+use crate::client::Client;
+
+/// What a case works with. The client must be the one that checks the answers of the API in question.
+pub struct Lab {
+    pub broker: Broker,
+    pub client: Client,
+    names: usize,
+}
+
+/// Checks one version of one API.
+type Case = fn(&mut Lab, i16);
+
+impl Lab {
+    fn start() -> Lab {
+        let broker = Broker::start();
+        let client = broker.client();
+        Lab { broker, client, names: 0 }
+    }
+
+    /// A name that was not used before.
+    pub fn name(&mut self, stem: &str) -> String {
+        self.names += 1;
+        format!("{stem}-{}", self.names)
+    }
+
+    /// A new topic.
+    pub fn topic(&mut self, partitions: i32) -> Topic {
+        let name = self.name("topic");
+        self.client.topic(&name, partitions, &[])
+    }
+}
+
+/// The rows that have a case, each with the name of its test and the case.
+macro_rules! cases {
+    ($($key:literal $test:ident => $case:path;)*) => {
+        const COVERED: &[i16] = &[$($key),*];
+        $(#[test] fn $test() { sweep($key, $case); })*
+    };
+}
+
+cases! {
+    0 produce => data::produce;
+    1 fetch => data::fetch;
+    2 list_offsets => data::list_offsets;
+    3 metadata => topics::metadata;
+    8 offset_commit => groups::offset_commit;
+    9 offset_fetch => groups::offset_fetch;
+    10 find_coordinator => groups::find_coordinator;
+    11 join_group => groups::join_group;
+    12 heartbeat => groups::heartbeat;
+    13 leave_group => groups::leave_group;
+    14 sync_group => groups::sync_group;
+    15 describe_groups => groups::describe_groups;
+    16 list_groups => groups::list_groups;
+    18 api_versions => admin::api_versions;
+    19 create_topics => topics::create_topics;
+    20 delete_topics => topics::delete_topics;
+    21 delete_records => data::delete_records;
+    22 init_producer_id => data::init_producer_id;
+    23 offset_for_leader_epoch => data::offset_for_leader_epoch;
+    32 describe_configs => configs::describe_configs;
+    37 create_partitions => topics::create_partitions;
+    42 delete_groups => groups::delete_groups;
+    44 incremental_alter_configs => configs::incremental_alter_configs;
+    60 describe_cluster => admin::describe_cluster;
+    75 describe_topic_partitions => topics::describe_topic_partitions;
+}
+
+#[test]
+fn every_row_has_a_case() {
+    let rows: Vec<i16> = table::APIS.iter().map(|api| api.key).collect();
+    assert_eq!(rows, COVERED, "the rows of the API table and the cases differ");
+    let broker = Broker::start();
+    let advertised = advertised(&mut broker.client());
+    assert!(advertised.iter().map(|range| range.0).eq(rows), "{advertised:?}");
+}
+
+/// Key, lowest and highest version of everything that ApiVersions names.
+fn advertised(client: &mut Client) -> Vec<(i16, i16, i16)> {
+    let response = client.call(0, &ApiVersionsRequest::default());
+    assert_eq!(response.error_code, code::NONE);
+    response.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect()
+}
+
+fn sweep(key: i16, case: Case) {
+    let mut lab = Lab::start();
+    let ranges = advertised(&mut lab.client);
+    let (_, low, high) = *ranges.iter().find(|range| range.0 == key).expect("an API that is advertised");
+    let row = table::find(key).expect("a row");
+    assert_eq!((low, high), (row.advertised_min, *row.versions.end()), "{}", row.name);
+    // What the sweep itself asked must not pass for the case's work.
+    lab.client = lab.broker.client();
+    for version in row.versions.clone() {
+        case(&mut lab, version);
+        let checked = lab.client.answered().contains(&(key, version));
+        assert!(checked, "{} v{version}: no answer was checked", row.name);
+    }
+    let unserved = (low..*row.versions.start()).chain([*row.versions.start() - 1, high + 1]);
+    for version in unserved.filter(|_| key != table::API_VERSIONS) {
+        refuse(&lab, key, version);
+    }
+}
+
+/// A version that is not served closes the connection, whatever the body.
+fn refuse(lab: &Lab, key: i16, version: i16) {
+    let mut client = lab.broker.client();
+    let (header, body) = match schema::request(key, version) {
+        Some(shape) => (shape.header_version, Generator::new(1).body(shape)),
+        None => (1, bytes::Bytes::new()),
+    };
+    let frame = client.frame_of(key, version, header, &body);
+    client.write(&frame).expect("the broker reads");
+    client.assert_closed(&format!("api {key} v{version}"));
+}
+
+/// The request that opens a conversation, as a client of this version writes it.
+pub fn hello(version: i16) -> ApiVersionsRequest {
+    let hello = ApiVersionsRequest::default();
+    if version < 3 {
+        return hello;
+    }
+    hello.with_client_software_name(text("wire-test")).with_client_software_version(text("1.0"))
+}
