@@ -137,7 +137,11 @@ async fn load_and_serve<S: Shard>(home: &Home<S>, mailbox: &mut mpsc::Receiver<L
         None => return End::Unreachable,
     };
     let took_ms = home.env.now().duration_since(started).as_millis() as u64;
-    tracing::info!(shard = %home.name, end = home.journal.log_end(), took_ms, "shard loaded");
+    match home.journal.log_end() {
+        // Fifty empty shards are what a new broker has; they are not worth fifty lines.
+        0 => tracing::debug!(shard = %home.name, "shard is new"),
+        end => tracing::info!(shard = %home.name, end, took_ms, "shard loaded"),
+    }
     Tenure::new(home, shard).serve(mailbox).await
 }
 

@@ -16,6 +16,7 @@ const BROKER: i8 = 4;
 /// Sources of a value.
 const DYNAMIC_TOPIC: i8 = 1;
 const DYNAMIC_BROKER: i8 = 2;
+const DYNAMIC_DEFAULT: i8 = 3;
 const STATIC_BROKER: i8 = 4;
 const DEFAULT: i8 = 5;
 
@@ -49,7 +50,9 @@ pub fn describe_configs(lab: &mut Lab, version: i16) {
     let password = setting(&broker, "ssl.key.password");
     assert_eq!((password.is_sensitive, password.value.as_ref()), (true, None));
     let cluster = describe(&mut lab.client, version, (BROKER, ""), None);
-    assert_eq!((cluster.error_code, cluster.configs.len()), (code::NONE, 0), "nothing is set for the whole cluster");
+    assert_eq!((cluster.error_code, cluster.configs.len()), (code::NONE, 1), "only what a new cluster starts with");
+    let isr = setting(&cluster, "min.insync.replicas");
+    assert_eq!((isr.value.as_deref(), isr.config_source), (Some("1"), DYNAMIC_DEFAULT));
     let refusals = [
         ((TOPIC, "nowhere"), code::UNKNOWN_TOPIC_OR_PARTITION),
         ((TOPIC, "a b"), code::INVALID_TOPIC),
@@ -135,7 +138,7 @@ pub fn incremental_alter_configs(lab: &mut Lab, version: i16) {
     assert_eq!(value(client, of_broker, "log.retention.ms"), (Some("80000".to_owned()), DYNAMIC_BROKER));
     assert_eq!(alter(client, of_broker, &[("log.retention.ms", DELETE, None)]), code::NONE);
     assert_eq!(alter(client, (BROKER, ""), &[("log.retention.ms", SET, Some("90000"))]), code::NONE);
-    assert_eq!(value(client, of_broker, "log.retention.ms").0.as_deref(), Some("90000"));
+    assert_eq!(value(client, of_broker, "log.retention.ms"), (Some("90000".to_owned()), DYNAMIC_DEFAULT));
     assert_eq!(alter(client, (BROKER, ""), &[("log.retention.ms", DELETE, None)]), code::NONE);
 
     let refusals: [((i8, &str), &[Change<'_>], i16); 9] = [
