@@ -4,8 +4,8 @@ Three witnesses run through all kills: an idempotent producer (acks=all), a plai
 and a group that only commits. Afterwards every partition is read from its first offset to its end. Then much more is
 stored, and the time from start to ready is measured with it.
 
-A real Kafka may fail here: after a crash it answers NOT_LEADER for a while, whereupon librdkafka reorders what the plain
-producer repeats, and repeats under a new epoch what the idempotent one had in flight.
+A real Kafka may fail here: after a crash it answers NOT_LEADER for a while, whereupon librdkafka reorders what the
+plain producer repeats, and repeats under a new epoch what the idempotent one had in flight.
 """
 
 import argparse

@@ -8,6 +8,7 @@
 
 // The clients are no part of the broker: they live in turmoil's time and sockets, not behind `Env`.
 #![allow(clippy::disallowed_methods)]
+#![allow(clippy::print_stdout, reason = "a run tells its seeds and, if asked, its trace")]
 
 mod checkers;
 mod client;

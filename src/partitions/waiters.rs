@@ -2,8 +2,7 @@
 //!
 //! Invariants: a committed-wait is answered exactly once, when the high watermark reaches its offset or the partition
 //! stops leading; a fetch is woken at most once per registration and then looks for itself. Both lists are bounded by
-//! the
-//! requests in flight, which the network's budget bounds.
+//! the requests in flight, which the network's budget bounds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -114,7 +114,7 @@ fn fetch_many(lab: &mut Lab, version: i16, (topic, group): (&Topic, &str), found
     let response = lab.client.call(version, &OffsetFetchRequest::default().with_groups(groups));
     let answered: Vec<&str> = response.groups.iter().map(|group| group.group_id.as_str()).collect();
     assert_eq!(answered, [group, "nobody", group]);
-    for (answer, known) in response.groups.iter().zip([&found[..], &[], &found[..1]]) {
+    for (answer, known) in response.groups.iter().zip([found, &[], &found[..1]]) {
         assert_eq!((answer.error_code, answer.topics.len()), (code::NONE, 1));
         let partitions = &answer.topics[0].partitions;
         assert_eq!(partitions.len(), if known.is_empty() { 2 } else { known.len() });

@@ -3,8 +3,7 @@
 //! * v4 isolation level, v5 log start, v7 sessions, v9 leader epoch, v11 rack, v12 flexible with diverging epochs,
 //!   v13 topic ids, v15 replica state, v16 node endpoints, v17 directory ids, v18 the follower's high watermark.
 //! * Long poll: answered at once with enough bytes, an error, a diverging epoch or no time to wait; else it waits on
-//!   its
-//!   partitions and reads afresh.
+//!   its partitions and reads afresh.
 //! * The first non-empty partition returns its first batch whole even above the limits (KIP-74).
 //! * Followers (replica id ≥ 0) do not exist before replication is built: such a request is refused.
 

@@ -1,12 +1,10 @@
 //! Produce (0), versions 3–13.
 //!
-//! * v3–8 classic encoding, from v9 flexible; v7 zstd, which is refused before (76, KIP-110); v8 adds record errors and
-//!   a
-//!   message; v10 the current leader (tagged); v13 names topics by id only.
+//! * v3–8 classic encoding, from v9 flexible; v7 zstd, which is refused before (76, KIP-110); v8 adds record errors
+//!   and a message; v10 the current leader (tagged); v13 names topics by id only.
 //! * acks=0 has no answer at all; an error closes the connection, so that the client refreshes its metadata.
 //! * Magic 0 and 1 batches are refused (87), as Kafka 4 does. Transactional batches need a transactional id (53);
-//!   transactions
-//!   are not built yet, so such a batch is refused with 48.
+//!   transactions are not built yet, so such a batch is refused with 48.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,9 +2,8 @@
 //!
 //! Rows live in RocksDB; batches live in the value log ([`super::values`]), which is also the write-ahead log of the
 //! rows: one write and one sync per group commit, and a batch is written once. A row of a batch is a tag and either the
-//! batch
-//! itself (small ones) or its place in the value log. Both families are flushed together, with the position up to which
-//! groups
+//! batch itself (small ones) or its place in the value log. Both families are flushed together, with the position up to
+//! which groups
 //! are contained, so that a start applies again only what came after.
 
 use std::collections::BTreeMap;

@@ -3,8 +3,7 @@
 //!
 //! A *group* is what one group commit writes: header, values, then the row changes (a RocksDB write batch) that belong
 //! to them. One write, one sync, whole or not at all: a checksum covers all of it. RocksDB keeps the rows without a log
-//! of
-//! its own; what its memtables lose in a crash is applied again from the groups behind the flushed position.
+//! of its own; what its memtables lose in a crash is applied again from the groups behind the flushed position.
 //!
 //! Invariants: the lane is the only writer; a file is synced before the next one is begun, so only the last file can
 //! have a torn end, which is cut off at the start; a group is written again only whole; positions of values never
