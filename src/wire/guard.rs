@@ -16,10 +16,8 @@ use super::schema::{Kind, Message, Struct};
 ///
 /// An element can be as short as two bytes; decoded and answered it takes up to 0.5 KB (DescribeGroups of a million
 /// names took 507 MiB, measured), so bytes alone would allow hundreds of times the size of a request. Kafka's clusters
-/// hold
-/// at most a few hundred thousand partitions and no client names all of them in one request. Numbers take what they
-/// took
-/// on the wire and are not counted.
+/// hold at most a few hundred thousand partitions and no client names all of them in one request. Numbers take what
+/// they took on the wire and are not counted.
 pub const ELEMENTS_MAX: usize = 200_000;
 
 /// An unknown tagged field counts as this many elements: the first one of a struct costs a map node of 400 bytes.
