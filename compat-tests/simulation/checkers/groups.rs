@@ -26,6 +26,9 @@ struct Commit {
     settled: u64,
     /// The life of the broker in which it was sent.
     life: u32,
+    /// The last life that can have accepted its connection: a client that began to connect to one life may be accepted by
+    /// the next, and what it sent, or its answer, may be held on the way. Any life, as long as the client waits.
+    last_life: u32,
     fate: Fate,
 }
 
@@ -40,8 +43,8 @@ impl Commits {
             None => true,
             Some(shown) => match shown.fate {
                 Fate::Committed => shown.settled < commit.sent,
-                // Its connection ended with the life of the broker that it was sent to.
-                Fate::Unknown => shown.life < commit.life,
+                // Its connection ended with the life of the broker that accepted it.
+                Fate::Unknown => shown.last_life < commit.life,
                 Fate::Refused => true,
             },
         };
@@ -74,9 +77,17 @@ impl Groups {
     pub fn commit(&mut self, group: &'static str, spot: Spot, life: u32) -> i64 {
         let sent = self.now();
         self.next_offset += 1;
-        let commit = Commit { sent, settled: u64::MAX, life, fate: Fate::Unknown };
+        let commit = Commit { sent, settled: u64::MAX, life, last_life: u32::MAX, fate: Fate::Unknown };
         self.commits.entry((group, spot)).or_default().0.insert(self.next_offset, commit);
         self.next_offset
+    }
+
+    /// The client has its answer, or waits no longer, in this life of the broker.
+    pub fn let_go(&mut self, group: &'static str, spot: Spot, offset: i64, life: u32) {
+        let commits = self.commits.get_mut(&(group, spot));
+        if let Some(commit) = commits.and_then(|commits| commits.0.get_mut(&offset)) {
+            commit.last_life = life;
+        }
     }
 
     fn settle(&mut self, group: &'static str, spot: Spot, offset: i64, fate: Fate) {

@@ -76,7 +76,13 @@ pub async fn commit(actor: &mut Actor, group: &'static str, spot: Spot, member: 
         .with_generation_id_or_member_epoch(member.generation)
         .with_member_id(text(&member.member_id))
         .with_topics(vec![topic]);
-    let answer = actor.client.ask(version::OFFSET_COMMIT, request, PATIENCE).await?;
+    let answer = actor.client.ask(version::OFFSET_COMMIT, request, PATIENCE).await;
+    let life = actor.stage.life();
+    actor.stage.ledger().groups.let_go(group, spot, offset, life);
+    let Some(answer) = answer else {
+        note!(actor.client, "commit of {offset} for {spot:?}: no answer in life {life}");
+        return None;
+    };
     let code = answer.topics.first().and_then(|topic| topic.partitions.first()).map(|result| result.error_code)?;
     note!(actor.client, "commit of {offset} for {spot:?}: {code}");
     match code {
