@@ -159,8 +159,8 @@ impl MetadataRecord {
         let version = fields.u8()?;
         let mut body = fields.body()?;
         let record = MetadataRecord::decode_body(tag, &mut body)?;
-        let is_known = version.checked_sub(VERSION).is_none_or(|newer| newer == 0);
-        if is_known && !body.is_empty() {
+        let is_newer = version > VERSION;
+        if !is_newer && !body.is_empty() {
             return Err(Malformed("bytes behind the fields of a known version"));
         }
         Ok(record)

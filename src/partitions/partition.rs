@@ -3,9 +3,7 @@
 //! Invariants: `log_start ≤ last_stable ≤ high_watermark ≤ durable_end ≤ log_end`. The high watermark never moves back
 //! and never passes what is on stable storage here, so no consumer sees a record that a power cut can take away. One
 //! short mutex per partition, never held across an await; offsets are assigned and writes queued under it, so the
-//! lane's
-//! order is
-//! the order of offsets.
+//! lane's order is the order of offsets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

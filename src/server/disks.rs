@@ -13,19 +13,6 @@ use crate::metadata::{MemoryStore, MetaStore, RocksMetaStore};
 use crate::storage::dirs::{DataDir, DirOptions, Identity, LockedDir, NotTaken};
 use crate::storage::engine::{EngineOptions, MemoryDisk, VALUE_FILE_BYTES_MAX};
 
-/// Why disks were not opened, as a sentence for the operator.
-pub(super) enum Unopened {
-    /// Another process holds a lock.
-    InUse(String),
-    Broken(String),
-}
-
-impl From<String> for Unopened {
-    fn from(why: String) -> Unopened {
-        Unopened::Broken(why)
-    }
-}
-
 /// Opened disks.
 pub(super) struct Disks {
     pub directories: Vec<Arc<DataDir>>,
@@ -46,15 +33,9 @@ fn paths_of(settings: &BrokerSettings) -> Vec<PathBuf> {
 
 impl Disks {
     /// Locks, identifies and opens the directories that the settings name. Blocking.
-    pub(super) fn open(env: &Env, settings: &BrokerSettings, new_cluster: Option<&str>) -> Result<Disks, Unopened> {
+    pub(super) fn open(env: &Env, settings: &BrokerSettings, new_cluster: Option<&str>) -> Result<Disks, NotTaken> {
         let paths = paths_of(settings);
-        let mut locked = Vec::with_capacity(paths.len());
-        for path in &paths {
-            locked.push(LockedDir::take(path).map_err(|refused| match refused {
-                NotTaken::InUse(why) => Unopened::InUse(why),
-                NotTaken::Failed(why) => Unopened::Broken(why),
-            })?);
-        }
+        let mut locked = paths.iter().map(|path| LockedDir::take(path)).collect::<Result<Vec<_>, _>>()?;
         let cluster_id = agree(env, &locked, settings, new_cluster)?;
         for directory in &mut locked {
             if directory.identity.is_none() {

@@ -31,8 +31,9 @@ use crate::metadata::{
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
 use crate::partitions::{Partitions, Reconciler, RetentionSweep};
+use crate::storage::dirs::NotTaken;
 
-use disks::{Disks, Unopened};
+use disks::Disks;
 use follow::Follower;
 
 /// How long a stop waits for requests in flight.
@@ -159,8 +160,8 @@ async fn open_disks(env: &Env, settings: BrokerSettings, cluster_id: Option<Stri
     loop {
         let (of_disks, settings, cluster_id) = (env.clone(), settings.clone(), cluster_id.clone());
         match env.blocking(move || Disks::open(&of_disks, &settings, cluster_id.as_deref())).await {
-            Err(Unopened::InUse(_)) if env.now() < deadline => env.sleep(LOCK_PAUSE).await,
-            Err(Unopened::InUse(why) | Unopened::Broken(why)) => return Err(why),
+            Err(NotTaken::InUse(_)) if env.now() < deadline => env.sleep(LOCK_PAUSE).await,
+            Err(NotTaken::InUse(why) | NotTaken::Failed(why)) => return Err(why),
             Ok(disks) => return Ok(disks),
         }
     }

@@ -41,6 +41,12 @@ pub enum NotTaken {
     Failed(String),
 }
 
+impl From<String> for NotTaken {
+    fn from(why: String) -> NotTaken {
+        NotTaken::Failed(why)
+    }
+}
+
 /// A directory that is locked and identified, not yet opened.
 pub struct LockedDir {
     pub path: PathBuf,

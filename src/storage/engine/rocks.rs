@@ -317,17 +317,17 @@ impl Store {
                 Some(&bytes) => {
                     all += size;
                     dead += size.saturating_sub(bytes);
-                    mixed.push((size.saturating_sub(bytes) * 100 / size.max(1), number));
+                    let garbage = size.saturating_sub(bytes);
+                    mixed.push((garbage * 100 / size.max(1), number, size, garbage));
                 }
             }
         }
         mixed.sort_unstable();
         let mut victims = Vec::new();
         while dead * 100 > all * GARBAGE_PERCENT_MAX
-            && let Some((percent, number)) = mixed.pop()
+            && let Some((_, number, size, garbage)) = mixed.pop()
         {
-            let size = living.get(&number).copied().unwrap_or(0) * 100 / 100_u64.saturating_sub(percent).max(1);
-            (all, dead) = (all.saturating_sub(size), dead.saturating_sub(size * percent / 100));
+            (all, dead) = (all - size, dead - garbage);
             victims.push(number);
         }
         self.moves(&victims)

@@ -7,8 +7,7 @@
 //!
 //! Invariants: the lane is the only writer; a file is synced before the next one is begun, so only the last file can
 //! have a torn end, which is cut off at the start; a group is written again only whole; positions of values never
-//! change,
-//! except that `reclaim` writes living values anew and deletes the file they were in.
+//! change, except that `reclaim` writes living values anew and deletes the file they were in.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -153,6 +152,9 @@ impl ValueLog {
         }
         File::open(folder)?.sync_all()?;
         let file = open_file(folder, last)?;
+        // A killed process may have written groups that it did not sync. They count from now on, and a repeated batch
+        // is answered as a duplicate without a write of its own: so they must be on disk before anybody is answered.
+        file.sync_all()?;
         let active = Mutex::new(Active { number: last, file, end });
         Ok(ValueLog { folder: folder.to_owned(), file_bytes_max, active, files: RwLock::new(files) })
     }
