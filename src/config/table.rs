@@ -899,9 +899,14 @@ settings! {
             "The listener that the metadata of remote storage is read through.";
     }
     section "Ottla" {
+        "ottla.direct.io" ottla_direct_io: bool = "true", Any, ReadOnly, Yes,
+            "Whether batches are read and written past the page cache; without it they cost more CPU and the memory of \
+             the system.";
         "ottla.metrics.listener" ottla_metrics_listener: String = "127.0.0.1:9404",
             Custom { check: rules::metrics_listener, allowed: "{host}:{port}, or empty" }, ReadOnly, Yes,
             "Where metrics are served over HTTP; empty turns them off.";
+        "ottla.read.cache.bytes" ottla_read_cache_bytes: i64 = "67108864", AtLeast(0), ReadOnly, Yes,
+            "Memory for batches read from disk, shared by the consumers that are behind.";
         "ottla.sync.before.ack" ottla_sync_before_ack: bool = "true", Any, ReadOnly, Yes,
             "Whether a record is on disk before it is acknowledged; false trades safety for speed.";
         "ottla.tail.cache.bytes" ottla_tail_cache_bytes: i64 = "67108864", AtLeast(0), ReadOnly, Yes,

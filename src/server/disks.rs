@@ -23,8 +23,14 @@ pub(super) struct Disks {
 }
 
 fn dir_options(settings: &BrokerSettings) -> DirOptions {
-    let engine = EngineOptions { sync: settings.ottla_sync_before_ack, value_file_bytes_max: VALUE_FILE_BYTES_MAX };
-    DirOptions { engine, tail_bytes: usize::try_from(settings.ottla_tail_cache_bytes).unwrap_or(0) }
+    let bytes = |setting: i64| usize::try_from(setting).unwrap_or(0);
+    let engine = EngineOptions {
+        sync: settings.ottla_sync_before_ack,
+        value_file_bytes_max: VALUE_FILE_BYTES_MAX,
+        direct: settings.ottla_direct_io,
+        read_cache_bytes: bytes(settings.ottla_read_cache_bytes),
+    };
+    DirOptions { engine, tail_bytes: bytes(settings.ottla_tail_cache_bytes) }
 }
 
 fn paths_of(settings: &BrokerSettings) -> Vec<PathBuf> {

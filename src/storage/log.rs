@@ -432,7 +432,7 @@ impl ColdRead {
         let mut found: Batches = Vec::new();
         let (mut bytes, mut broken) = (0, None);
         let at = keys::batch(self.number, self.from);
-        self.home.engine.scan_from_floor(Family::Batches, range, at, &mut |key, value| {
+        self.home.engine.batches_from_floor(range, at, self.bytes_max, &mut |key, value| {
             let header = match sound_batch(self.number, key, &value) {
                 Ok(header) => header,
                 Err(reason) => {

@@ -139,9 +139,8 @@ impl MemoryDisk {
         Ok(())
     }
 
-    pub(super) fn scan_from_floor(
+    pub(super) fn batches_from_floor(
         &self,
-        family: Family,
         (from, to): (Key, Key),
         at: Key,
         visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
@@ -150,10 +149,10 @@ impl MemoryDisk {
             None
         } else {
             let state = self.0.lock();
-            let range = (Included((family, from.as_slice().to_vec())), Included((family, at.as_slice().to_vec())));
+            let range = (Included((Family::Batches, from.as_slice().to_vec())), Included((Family::Batches, at.as_slice().to_vec())));
             state.volatile.range(range).next_back().map(|((_, key), _)| key.clone())
         };
         let start = floor.and_then(|key| Key::from_slice(&key)).unwrap_or(at);
-        self.scan(family, (start, to), visit)
+        self.scan(Family::Batches, (start, to), visit)
     }
 }

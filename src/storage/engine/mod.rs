@@ -10,7 +10,9 @@
 //!
 //! The lane's queue is bounded by [`Engine::room`]: whoever produces waits there, before the first byte is queued.
 
+mod direct;
 mod memory;
+mod reads;
 mod rocks;
 mod values;
 
@@ -96,6 +98,10 @@ pub struct EngineOptions {
     /// Size at which a file of the value log is closed: the unit in which disk space comes back.
     /// [`VALUE_FILE_BYTES_MAX`] unless a test wants many files.
     pub value_file_bytes_max: u64,
+    /// Read and write batches past the page cache (`ottla.direct.io`).
+    pub direct: bool,
+    /// Memory for batches read from disk (`ottla.read.cache.bytes`).
+    pub read_cache_bytes: usize,
 }
 
 /// See [`EngineOptions::value_file_bytes_max`].
@@ -235,7 +241,7 @@ pub struct Engine(Arc<Inner>);
 impl Engine {
     /// Opens or creates the RocksDB in `directory` and starts its lane.
     pub fn open(env: &Env, directory: &Path, options: &EngineOptions) -> Result<Engine, Poisoned> {
-        let store = rocks::Store::open(directory, options)?;
+        let store = rocks::Store::open(env, directory, options)?;
         let lane = Arc::new(Lane::default());
         let (worker, sync) = (store.clone(), options.sync);
         let lane_of_thread = lane.clone();
@@ -350,19 +356,19 @@ impl Engine {
         }
     }
 
-    /// Visits rows from the last one with `range.0 ≤ key ≤ at` (from `at` if there is none) to `range.1`, in order,
-    /// until
-    /// `visit` returns false.
-    pub fn scan_from_floor(
+    /// Visits batches from the last one with `range.0 ≤ key ≤ at` (from `at` if there is none) to `range.1`, in order,
+    /// until `visit` returns false or the next one lies far from the first on the disk: at least two of them and a few
+    /// tens of KB, if there are. `bytes` of them are read ahead.
+    pub fn batches_from_floor(
         &self,
-        family: Family,
         range: (Key, Key),
         at: Key,
+        bytes: usize,
         visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), Poisoned> {
         match &self.0.backend {
-            Backend::Rocks(store) => store.scan_from_floor(family, range, at, visit),
-            Backend::Memory(disk) => disk.scan_from_floor(family, range, at, visit),
+            Backend::Rocks(store) => store.batches_from_floor(range, at, bytes, visit),
+            Backend::Memory(disk) => disk.batches_from_floor(range, at, visit),
         }
     }
 

@@ -18,8 +18,9 @@ use rocksdb::{
     DBCompressionType, FlushOptions, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
-use super::values::{FileNumber, Place, Position, ValueLog};
+use super::values::{FileNumber, Place, Position, ValueLog, ValueSettings};
 use super::{EngineOptions, Op, Poisoned, Write};
+use crate::env::Env;
 use crate::storage::keys::{self, Family, Key};
 
 const STATE: &str = "state";
@@ -35,6 +36,15 @@ const PLACED: u8 = 1;
 const UNFLUSHED_BYTES_MAX: u64 = 128 << 20;
 /// Share of dead bytes, in percent of all, above which living batches are written anew so that files can go.
 const GARBAGE_PERCENT_MAX: u64 = 10;
+/// Bytes of batches that a scan reads at first in one go, and at most.
+const SCAN_BYTES_MIN: usize = 64 << 10;
+const SCAN_BYTES_MAX: usize = 4 << 20;
+/// How far apart the batches of one read from the floor lie at most: so that consumers that read interleaved partitions
+/// side by side find the chunks that their neighbours have read.
+const READ_SPAN_MAX: u64 = 8 << 20;
+/// What such a read gives in any case. The first batch may lie before what was asked for, so there is a second.
+const SPAN_ROWS_MIN: usize = 2;
+const SPAN_BYTES_MIN: usize = 64 << 10;
 /// Bytes moved per write by a reclaim: what producers may have to wait behind.
 const MOVE_BYTES_MAX: usize = 1 << 20;
 
@@ -82,6 +92,8 @@ struct Inner {
     rows: DB,
     values: ValueLog,
     unflushed: AtomicU64,
+    /// Groups are synced by themselves.
+    sync: bool,
 }
 
 /// One open data directory. Cheap to clone.
@@ -100,7 +112,7 @@ fn unlogged() -> WriteOptions {
 
 impl Store {
     /// Opens the rows, then applies the groups that they lack.
-    pub(super) fn open(directory: &Path, settings: &EngineOptions) -> Result<Store, Poisoned> {
+    pub(super) fn open(env: &Env, directory: &Path, settings: &EngineOptions) -> Result<Store, Poisoned> {
         let mut options = shared_options(2);
         options.set_atomic_flush(true);
         options.set_bytes_per_sync(1 << 20);
@@ -118,12 +130,18 @@ impl Store {
             Some(row) => Some(Position::decode(&row).ok_or_else(|| Poisoned("malformed position row".into()))?),
         };
         let mut unflushed = 0;
-        let values = ValueLog::open(&directory.join("values"), settings.value_file_bytes_max, from, &mut |group| {
+        let value_settings = ValueSettings {
+            file_bytes_max: settings.value_file_bytes_max,
+            direct: settings.direct,
+            read_cache_bytes: settings.read_cache_bytes,
+        };
+        let values = ValueLog::open(env, &directory.join("values"), value_settings, from, &mut |group| {
             unflushed += group.len() as u64;
             rows.write_opt(WriteBatch::from_data(group), &unlogged()).map_err(io::Error::other)
         });
         let values = values.map_err(io_failed("value log"))?;
-        Ok(Store(Arc::new(Inner { rows, values, unflushed: AtomicU64::new(unflushed) })))
+        let unflushed = AtomicU64::new(unflushed);
+        Ok(Store(Arc::new(Inner { rows, values, unflushed, sync: settings.sync })))
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily, Poisoned> {
@@ -160,12 +178,8 @@ impl Store {
                 Op::Move(key, from) => {
                     let held = self.0.rows.get_pinned_cf(batches, key).map_err(failed("read"))?;
                     if held.is_some_and(|row| *row == placed_row(*from)) {
-                        let value = self.0.values.read(*from).map_err(io_failed("value log"))?;
-                        rows.put_cf(
-                            batches,
-                            key,
-                            place(&value.ok_or_else(|| Poisoned("a living value is gone".into()))?),
-                        );
+                        let value = self.read_one(*from)?.ok_or_else(|| Poisoned("a living value is gone".into()))?;
+                        rows.put_cf(batches, key, place(&value));
                     }
                 }
             }
@@ -184,6 +198,10 @@ impl Store {
         let mut options = FlushOptions::default();
         options.set_wait(wait);
         self.0.unflushed.store(0, Ordering::Relaxed);
+        if !self.0.sync {
+            // Rows that survive a power cut must not point to batches that do not.
+            self.0.values.sync().map_err(io_failed("value log"))?;
+        }
         let families = [self.family(Family::State)?, self.family(Family::Batches)?];
         self.0.rows.flush_cfs_opt(&[&families[0], &families[1]], &options).map_err(failed("flush"))
     }
@@ -195,15 +213,16 @@ impl Store {
         flushed
     }
 
+    fn read_one(&self, place: Place) -> Result<Option<Bytes>, Poisoned> {
+        let mut found = self.0.values.read(&[place]).map_err(io_failed("read a batch"))?;
+        Ok(found.pop().flatten())
+    }
+
     /// The batch behind a row; `None` if its file is gone: the row was deleted while it was being read.
     fn resolve(&self, row: &[u8]) -> Result<Option<Bytes>, Poisoned> {
-        match row.split_first() {
-            Some((&INLINE, batch)) => Ok(Some(Bytes::copy_from_slice(batch))),
-            Some((&PLACED, place)) => {
-                let place = Place::read(place).ok_or_else(|| Poisoned("malformed place of a batch".into()))?;
-                self.0.values.read(place).map_err(io_failed("read a batch"))
-            }
-            _ => Err(Poisoned("malformed row of a batch".into())),
+        match Held::of(row)? {
+            Held::Inline(batch) => Ok(Some(batch)),
+            Held::At(place) => self.read_one(place),
         }
     }
 
@@ -222,50 +241,38 @@ impl Store {
         range: (Key, Key),
         visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), Poisoned> {
-        self.visit(family, range, None, visit)
+        match family {
+            Family::State => {
+                self.visit_rows(family, range, None, &mut |key, row| visit(key, Bytes::copy_from_slice(row)))
+            }
+            Family::Batches => self.visit_batches(range, None, (SCAN_BYTES_MIN, u64::MAX), visit),
+        }
     }
 
-    pub(super) fn scan_from_floor(
+    pub(super) fn batches_from_floor(
         &self,
-        family: Family,
         range: (Key, Key),
         at: Key,
+        bytes: usize,
         visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), Poisoned> {
-        self.visit(family, range, Some(at), visit)
+        self.visit_batches(range, Some(at), (bytes.clamp(1, SCAN_BYTES_MAX), READ_SPAN_MAX), visit)
     }
 
-    fn visit(
+    /// Collects rows for `bytes` of batches, reads these batches together and shows them; then twice as many.
+    fn visit_batches(
         &self,
-        family: Family,
         range: (Key, Key),
         floor_of: Option<Key>,
+        (bytes_max, span_max): (usize, u64),
         visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), Poisoned> {
-        let mut broken = None;
-        self.visit_rows(family, range, floor_of, &mut |key, row| {
-            let value = match family {
-                Family::State => Ok(Some(Bytes::copy_from_slice(row))),
-                Family::Batches => self.resolve(row),
-            };
-            match value {
-                Ok(Some(value)) => visit(key, value),
-                // The file went after this scan began: the batch was moved meanwhile, or deleted.
-                Ok(None) => match Key::from_slice(key).map(|key| self.value(family, &key)) {
-                    Some(Ok(Some(value))) => visit(key, value),
-                    Some(Err(poison)) => {
-                        broken = Some(poison);
-                        false
-                    }
-                    Some(Ok(None)) | None => true,
-                },
-                Err(poison) => {
-                    broken = Some(poison);
-                    false
-                }
-            }
-        })?;
-        broken.map_or(Ok(()), Err)
+        let outcome = Ok(true);
+        let (rows, begin, seen) = (Vec::new(), None, (0, 0));
+        let mut ahead = Ahead { store: self, rows, bytes: 0, bytes_max, span_max, begin, seen, visit, outcome };
+        self.visit_rows(Family::Batches, range, floor_of, &mut |key, row| ahead.row(key, row))?;
+        ahead.show();
+        ahead.outcome.map(drop)
     }
 
     fn visit_rows(
@@ -399,6 +406,109 @@ fn inline_row(value: &[u8]) -> Vec<u8> {
     row.put_u8(INLINE);
     row.put_slice(value);
     row
+}
+
+/// What a row of a batch holds.
+enum Held {
+    Inline(Bytes),
+    At(Place),
+}
+
+impl Held {
+    fn of(row: &[u8]) -> Result<Held, Poisoned> {
+        match row.split_first() {
+            Some((&INLINE, batch)) => Ok(Held::Inline(Bytes::copy_from_slice(batch))),
+            Some((&PLACED, place)) => {
+                Place::read(place).map(Held::At).ok_or_else(|| Poisoned("malformed place of a batch".into()))
+            }
+            _ => Err(Poisoned("malformed row of a batch".into())),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Held::Inline(batch) => batch.len(),
+            Held::At(place) => place.length as usize,
+        }
+    }
+}
+
+/// Rows of batches on their way to `visit`, so that their values are read together.
+struct Ahead<'a> {
+    store: &'a Store,
+    rows: Vec<(Key, Held)>,
+    bytes: usize,
+    bytes_max: usize,
+    /// How far from `begin` it may go, once there is [`SPAN_ROWS_MIN`] and [`SPAN_BYTES_MIN`].
+    span_max: u64,
+    begin: Option<Place>,
+    /// Rows and bytes, all told.
+    seen: (usize, usize),
+    visit: &'a mut dyn FnMut(&[u8], Bytes) -> bool,
+    /// Whether to go on.
+    outcome: Result<bool, Poisoned>,
+}
+
+impl Ahead<'_> {
+    fn row(&mut self, key: &[u8], row: &[u8]) -> bool {
+        match (Key::from_slice(key), Held::of(row)) {
+            (Some(key), Ok(held)) => {
+                if self.is_too_far(&held) {
+                    return false;
+                }
+                self.bytes += held.bytes();
+                self.seen = (self.seen.0 + 1, self.seen.1 + held.bytes());
+                self.rows.push((key, held));
+            }
+            (None, _) => self.outcome = Err(Poisoned("malformed key of a batch".into())),
+            (_, Err(poison)) => self.outcome = Err(poison),
+        }
+        if self.outcome.is_ok() && self.bytes >= self.bytes_max {
+            self.show();
+            self.bytes_max = (self.bytes_max * 2).min(SCAN_BYTES_MAX);
+        }
+        self.outcome == Ok(true)
+    }
+
+    fn is_too_far(&mut self, held: &Held) -> bool {
+        let Held::At(place) = held else { return false };
+        let begin = *self.begin.get_or_insert(*place);
+        let far = begin.file != place.file || place.at.abs_diff(begin.at) > self.span_max;
+        self.span_max < u64::MAX && far && self.seen.0 >= SPAN_ROWS_MIN && self.seen.1 >= SPAN_BYTES_MIN
+    }
+
+    fn show(&mut self) {
+        if self.outcome == Ok(true) {
+            self.outcome = self.try_show();
+        }
+        self.rows.clear();
+        self.bytes = 0;
+    }
+
+    fn try_show(&mut self) -> Result<bool, Poisoned> {
+        let placed = self.rows.iter().filter_map(|(_, held)| match held {
+            Held::At(place) => Some(*place),
+            Held::Inline(_) => None,
+        });
+        let places: Vec<Place> = placed.collect();
+        let mut read = self.store.0.values.read(&places).map_err(io_failed("read a batch"))?.into_iter();
+        for (key, held) in self.rows.drain(..) {
+            let value = match held {
+                Held::Inline(batch) => Some(batch),
+                // If the file went after the rows were read, the batch was moved meanwhile, or deleted.
+                Held::At(_) => match read.next().flatten() {
+                    Some(value) => Some(value),
+                    None => self.store.value(Family::Batches, &key)?,
+                },
+            };
+            if let Some(value) = value
+                && !(self.visit)(key.as_slice(), value)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 fn place_of(row: &[u8]) -> Option<Place> {

@@ -8,7 +8,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::storage::keys;
 
-const OPTIONS: EngineOptions = EngineOptions { sync: true, value_file_bytes_max: 1 << 14 };
+const OPTIONS: EngineOptions = EngineOptions {
+    sync: true,
+    value_file_bytes_max: 1 << 14,
+    direct: true,
+    read_cache_bytes: 8 << 20,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -63,7 +68,7 @@ fn floor(engine: &Engine, at: Key) -> Option<Vec<u8>> {
     let mut first = None;
     let range = (keys::batch(1, 0), keys::batch(1, 1000));
     engine
-        .scan_from_floor(Family::Batches, range, at, &mut |key, _| {
+        .batches_from_floor(range, at, 4096, &mut |key, _| {
             first = Some(key.to_vec());
             false
         })

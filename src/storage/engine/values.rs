@@ -5,31 +5,45 @@
 //! to them. One write, one sync, whole or not at all: a checksum covers all of it. RocksDB keeps the rows without a log
 //! of its own; what its memtables lose in a crash is applied again from the groups behind the flushed position.
 //!
+//! Files are written in whole blocks (direct I/O). Behind the last group its block is filled with zeros; the next group
+//! begins right behind the last one, and writes that block again: its first bytes stay what they were.
+//!
 //! Invariants: the lane is the only writer; a file is synced before the next one is begun, so only the last file can
 //! have a torn end, which is cut off at the start; a group is written again only whole; positions of values never
-//! change, except that `reclaim` writes living values anew and deletes the file they were in.
+//! change, except that `reclaim` writes living values anew and deletes the file they were in. A broken group with whole
+//! synced ones behind it is not torn but damaged: the directory does not open.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Write as _};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use parking_lot::{Mutex, RwLock};
+
+use super::direct::{self, Aligned, BLOCK};
+use super::reads::{self, ReadCache};
+use crate::env::Env;
 
 /// Number of a file of the log; files are numbered in the order of writing.
 pub(super) type FileNumber = u32;
 
-/// `OVL1`.
-const MAGIC: u32 = 0x4f56_4c31;
-/// Magic, length of the values, length of the rows, checksum.
-const HEADER_BYTES: usize = 4 + 8 + 4 + 4;
+/// `OVF2`: the first bytes of a file.
+const FILE_MAGIC: u32 = 0x4f56_4632;
+/// Magic, number, salt, checksum of these.
+const FILE_HEADER_BYTES: usize = 4 + 4 + 4 + 4;
+/// `OVG2`: the first bytes of a group.
+const GROUP_MAGIC: u32 = 0x4f56_4732;
+/// Magic, flags, place in the file, length of the values, length of the rows; then the checksum.
+const SUMMED_HEADER_BYTES: usize = 4 + 1 + 8 + 8 + 4;
+const HEADER_BYTES: usize = SUMMED_HEADER_BYTES + 4;
+/// Flag of a group that was synced before the next one was written.
+const SYNCED: u8 = 1;
 /// A group larger than this was never written: a length that says so is damage.
 const GROUP_BYTES_MAX: u64 = 1 << 31;
-/// Slices per vectored write (`IOV_MAX` is 1024 on Linux).
-const SLICES_MAX: usize = 512;
 
 /// Where a value lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,19 +90,49 @@ impl Position {
     }
 }
 
+/// A file of the log, for readers.
+pub(super) struct ValueFile {
+    pub number: FileNumber,
+    pub file: File,
+    written: AtomicU64,
+}
+
+impl ValueFile {
+    /// Bytes of whole groups.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+}
+
+/// The file that is being written: whole blocks are on the disk, the rest waits in `buffer`.
 struct Active {
-    number: FileNumber,
-    file: File,
-    end: u64,
+    target: Arc<ValueFile>,
+    salt: u32,
+    /// Where `buffer` goes.
+    at: u64,
+    buffer: Aligned,
+    filled: usize,
+}
+
+/// How a log is set up.
+pub(super) struct ValueSettings {
+    /// Size at which a file is closed.
+    pub file_bytes_max: u64,
+    /// Go past the page cache.
+    pub direct: bool,
+    /// Memory for reads.
+    pub read_cache_bytes: usize,
 }
 
 /// The value log of one data directory.
 pub(super) struct ValueLog {
+    env: Env,
     folder: PathBuf,
-    file_bytes_max: u64,
+    settings: ValueSettings,
     active: Mutex<Active>,
     /// Every file, also the active one, for readers.
-    files: RwLock<BTreeMap<FileNumber, Arc<File>>>,
+    files: RwLock<BTreeMap<FileNumber, Arc<ValueFile>>>,
+    cache: ReadCache,
 }
 
 fn name_of(number: FileNumber) -> String {
@@ -106,71 +150,151 @@ fn list(folder: &Path) -> io::Result<Vec<FileNumber>> {
     Ok(numbers)
 }
 
-fn open_file(folder: &Path, number: FileNumber) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).create(true).open(folder.join(name_of(number)))
-}
-
 fn damaged(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
+}
+
+fn file_header(number: FileNumber, salt: u32) -> [u8; FILE_HEADER_BYTES] {
+    let mut header = [0; FILE_HEADER_BYTES];
+    header[..4].copy_from_slice(&FILE_MAGIC.to_be_bytes());
+    header[4..8].copy_from_slice(&number.to_be_bytes());
+    header[8..12].copy_from_slice(&salt.to_be_bytes());
+    let sum = crc32c::crc32c(&header[..12]);
+    header[12..].copy_from_slice(&sum.to_be_bytes());
+    header
+}
+
+impl Active {
+    /// An empty file; its header waits for the first group.
+    fn begin(target: Arc<ValueFile>, salt: u32, buffer: Aligned) -> io::Result<Active> {
+        let header = file_header(target.number, salt);
+        target.written.store(header.len() as u64, Ordering::Release);
+        let mut active = Active { target, salt, at: 0, buffer, filled: 0 };
+        active.put(&header)?;
+        Ok(active)
+    }
+
+    /// A file that ends at `end` with whole groups.
+    fn resume(target: Arc<ValueFile>, salt: u32, end: u64, mut buffer: Aligned) -> io::Result<Active> {
+        let at = direct::block_start(end);
+        let filled = (end - at) as usize;
+        if filled > 0 && direct::read_blocks(&target.file, &mut buffer.as_mut_slice()[..BLOCK], at)? < filled {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Active { target, salt, at, buffer, filled })
+    }
+
+    fn end(&self) -> u64 {
+        self.at + self.filled as u64
+    }
+
+    fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let room = &mut self.buffer.as_mut_slice()[self.filled..];
+            let count = room.len().min(bytes.len());
+            room[..count].copy_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+            self.filled += count;
+            if self.filled == self.buffer.as_ref().len() {
+                self.target.file.write_all_at(self.buffer.as_ref(), self.at)?;
+                self.at += self.filled as u64;
+                self.filled = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, its last block filled up with zeros, and keeps that block.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.filled == 0 {
+            return Ok(());
+        }
+        let whole = self.filled.next_multiple_of(BLOCK);
+        let kept = self.filled % BLOCK;
+        let buffer = self.buffer.as_mut_slice();
+        buffer[self.filled..whole].fill(0);
+        self.target.file.write_all_at(&buffer[..whole], self.at)?;
+        buffer.copy_within(self.filled - kept..self.filled, 0);
+        self.at += (self.filled - kept) as u64;
+        self.filled = kept;
+        Ok(())
+    }
 }
 
 impl ValueLog {
     /// Opens the log in `folder` and gives the rows of every whole group from `from` on to `apply`, in order. A torn
     /// end of the last file is cut off.
     pub(super) fn open(
+        env: &Env,
         folder: &Path,
-        file_bytes_max: u64,
+        settings: ValueSettings,
         from: Option<Position>,
         apply: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<ValueLog> {
         fs::create_dir_all(folder)?;
-        let mut numbers = list(folder)?;
-        if numbers.is_empty() {
-            numbers.push(1);
-        }
-        let last = *numbers.last().unwrap_or(&1);
+        let numbers = list(folder)?;
+        let last = numbers.last().copied();
         let mut files = BTreeMap::new();
-        let mut end = 0;
+        let mut resumed = None;
         for number in numbers {
-            let file = open_file(folder, number)?;
-            let length = file.metadata()?.len();
+            let path = folder.join(name_of(number));
             let begin = match from {
-                Some(from) if number < from.file => length,
-                Some(from) if number == from.file => from.at,
-                _ => 0,
+                Some(from) if number < from.file => None,
+                Some(from) if number == from.file => Some(from.at),
+                _ => Some(0),
             };
-            end = replay(&file, begin, length, apply)?;
-            if end < length {
-                if number != last {
-                    return Err(damaged(format!("{} is damaged at byte {end}", name_of(number))));
-                }
-                tracing::warn!(file = name_of(number), from = end, to = length, "cutting off a torn group");
-                file.set_len(end)?;
-                file.sync_all()?;
+            let stored = Stored::open(&path, number, last == Some(number))?;
+            let end = match begin {
+                Some(begin) => stored.replay(begin, apply)?,
+                None => stored.length,
+            };
+            if last == Some(number) {
+                resumed = Some((stored.salt, end));
             }
-            files.insert(number, Arc::new(file));
+            let file = direct::open(&path, settings.direct)?;
+            files.insert(number, Arc::new(ValueFile { number, file, written: AtomicU64::new(end) }));
         }
+        let number = last.unwrap_or(1);
+        let target = match files.get(&number) {
+            Some(file) => file.clone(),
+            None => {
+                let file = direct::open(&folder.join(name_of(number)), settings.direct)?;
+                Arc::new(ValueFile { number, file, written: AtomicU64::new(0) })
+            }
+        };
+        files.insert(number, target.clone());
         File::open(folder)?.sync_all()?;
-        let file = open_file(folder, last)?;
         // A killed process may have written groups that it did not sync. They count from now on, and a repeated batch
         // is answered as a duplicate without a write of its own: so they must be on disk before anybody is answered.
-        file.sync_all()?;
-        let active = Mutex::new(Active { number: last, file, end });
-        Ok(ValueLog { folder: folder.to_owned(), file_bytes_max, active, files: RwLock::new(files) })
+        target.file.sync_all()?;
+        let active = match resumed {
+            Some((Some(salt), end)) => Active::resume(target, salt, end, reads::chunk_buffer())?,
+            _ => Active::begin(target, env.random_u64() as u32, reads::chunk_buffer())?,
+        };
+        Ok(ValueLog {
+            env: env.clone(),
+            folder: folder.to_owned(),
+            cache: ReadCache::new(settings.read_cache_bytes),
+            settings,
+            active: Mutex::new(active),
+            files: RwLock::new(files),
+        })
     }
 
     /// Where the next group goes; begins a new file when the current one is full.
     pub(super) fn next(&self) -> io::Result<Position> {
         let mut active = self.active.lock();
-        if active.end >= self.file_bytes_max {
-            active.file.sync_data()?;
-            let number = active.number + 1;
-            let file = open_file(&self.folder, number)?;
+        if active.end() >= self.settings.file_bytes_max {
+            active.target.file.sync_data()?;
+            let number = active.target.number + 1;
+            let file = direct::open(&self.folder.join(name_of(number)), self.settings.direct)?;
             File::open(&self.folder)?.sync_all()?;
-            self.files.write().insert(number, Arc::new(file.try_clone()?));
-            *active = Active { number, file, end: 0 };
+            let target = Arc::new(ValueFile { number, file, written: AtomicU64::new(0) });
+            self.files.write().insert(number, target.clone());
+            let buffer = std::mem::replace(&mut active.buffer, Aligned::zeroed(0));
+            *active = Active::begin(target, self.env.random_u64() as u32, buffer)?;
         }
-        Ok(Position { file: active.number, at: active.end })
+        Ok(Position { file: active.target.number, at: active.end() })
     }
 
     /// Where the first value of a group at `position` lies.
@@ -182,164 +306,348 @@ impl ValueLog {
     pub(super) fn append(&self, values: &[Bytes], rows: &[u8], sync: bool) -> io::Result<u64> {
         let mut active = self.active.lock();
         let values_bytes: usize = values.iter().map(Bytes::len).sum();
-        let mut header = BytesMut::with_capacity(HEADER_BYTES);
-        header.put_u32(MAGIC);
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.put_u32(GROUP_MAGIC);
+        header.put_u8(if sync { SYNCED } else { 0 });
+        header.put_u64(active.end());
         header.put_u64(values_bytes as u64);
         header.put_u32(rows.len() as u32);
-        let mut sum = crc32c::crc32c(&header);
+        let mut sum = crc32c::crc32c_append(active.salt, &header);
         for value in values {
             sum = crc32c::crc32c_append(sum, value);
         }
         header.put_u32(crc32c::crc32c_append(sum, rows));
-        let mut slices: Vec<&[u8]> = Vec::with_capacity(values.len() + 2);
-        slices.push(&header);
-        slices.extend(values.iter().map(|value| &value[..]));
-        slices.push(rows);
-        write_all(&mut active.file, &slices)?;
-        if sync {
-            active.file.sync_data()?;
+        active.put(&header)?;
+        for value in values {
+            active.put(value)?;
         }
-        let bytes = (HEADER_BYTES + values_bytes + rows.len()) as u64;
-        active.end += bytes;
-        Ok(bytes)
+        active.put(rows)?;
+        active.flush()?;
+        if sync {
+            active.target.file.sync_data()?;
+        }
+        active.target.written.store(active.end(), Ordering::Release);
+        Ok((HEADER_BYTES + values_bytes + rows.len()) as u64)
     }
 
-    /// Reads a value; `None` if its file is gone, because nothing living was in it.
-    pub(super) fn read(&self, place: Place) -> io::Result<Option<Bytes>> {
-        let Some(file) = self.files.read().get(&place.file).cloned() else { return Ok(None) };
-        let mut value = BytesMut::zeroed(place.length as usize);
-        file.read_exact_at(&mut value, place.at)?;
-        Ok(Some(value.freeze()))
+    /// Makes what was written without a sync outlive a power cut.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.active.lock().target.file.sync_data()
+    }
+
+    /// Reads values; `None` for those whose file is gone, because nothing living was in it.
+    pub(super) fn read(&self, places: &[Place]) -> io::Result<Vec<Option<Bytes>>> {
+        self.cache.read(places, |number| self.files.read().get(&number).cloned())
     }
 
     /// The file that is being written. Every group in an earlier one has been applied to the rows.
     pub(super) fn active(&self) -> FileNumber {
-        self.active.lock().number
+        self.active.lock().target.number
     }
 
     /// Number and size of every file before `limit`.
     pub(super) fn files_before(&self, limit: FileNumber) -> io::Result<Vec<(FileNumber, u64)>> {
         let files = self.files.read();
-        files.range(..limit).map(|(&number, file)| Ok((number, file.metadata()?.len()))).collect()
+        files.range(..limit).map(|(&number, file)| Ok((number, file.file.metadata()?.len()))).collect()
     }
 
     /// Deletes a file in which nothing lives. Reads under way finish.
     pub(super) fn delete(&self, number: FileNumber) -> io::Result<()> {
         self.files.write().remove(&number);
+        self.cache.forget(number);
         fs::remove_file(self.folder.join(name_of(number)))
     }
 }
 
-fn write_all(file: &mut File, slices: &[&[u8]]) -> io::Result<()> {
-    let mut vectors: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
-    let mut rest = &mut vectors[..];
-    while !rest.is_empty() {
-        let count = rest.len().min(SLICES_MAX);
-        match file.write_vectored(&rest[..count]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut rest, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        // Empty slices at the front would look like a write that makes no progress.
-        while rest.first().is_some_and(|slice| slice.is_empty()) {
-            rest = &mut rest[1..];
-        }
-    }
-    Ok(())
+/// A file as a start finds it.
+struct Stored {
+    file: File,
+    name: String,
+    length: u64,
+    /// `None` if not even the file's header was written.
+    salt: Option<u32>,
+    is_last: bool,
 }
 
-/// Applies whole groups from `begin` on; returns where they end.
-fn replay(file: &File, begin: u64, length: u64, apply: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
-    let mut at = begin.min(length);
-    let mut group = Vec::new();
-    while let Some((values_bytes, rows_bytes, sum)) = header_at(file, at, length)? {
-        let body = (values_bytes + rows_bytes) as usize;
-        group.resize(HEADER_BYTES + body, 0);
-        file.read_exact_at(&mut group, at)?;
-        let covered = crc32c::crc32c_append(crc32c::crc32c(&group[..16]), &group[HEADER_BYTES..]);
-        if covered != sum {
-            break;
-        }
-        apply(&group[HEADER_BYTES + values_bytes as usize..])?;
-        at += group.len() as u64;
-    }
-    Ok(at)
+/// A whole group.
+struct Group {
+    flags: u8,
+    rows_at: usize,
+    bytes: Vec<u8>,
 }
 
-/// Lengths and checksum of the group at `at`, if its header is sound and all of it is within the file.
-fn header_at(file: &File, at: u64, length: u64) -> io::Result<Option<(u64, u64, u32)>> {
-    let left = length.saturating_sub(at);
-    if left < HEADER_BYTES as u64 {
-        return Ok(None);
+impl Stored {
+    fn open(path: &Path, number: FileNumber, is_last: bool) -> io::Result<Stored> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let (name, length) = (name_of(number), file.metadata()?.len());
+        let mut header = [0; FILE_HEADER_BYTES];
+        let there = length.min(FILE_HEADER_BYTES as u64) as usize;
+        file.read_exact_at(&mut header[..there], 0)?;
+        let salt = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
+        let mut stored = Stored { file, name, length, salt: Some(salt), is_last };
+        if header != file_header(number, salt) {
+            if !is_last || !stored.is_zero_from(0)? {
+                return Err(damaged(format!("{}: this is not the header of a value file", stored.name)));
+            }
+            stored.salt = None;
+        }
+        Ok(stored)
     }
-    let mut header = [0u8; HEADER_BYTES];
-    file.read_exact_at(&mut header, at)?;
-    let mut fields = &header[..];
-    let (magic, values, rows, sum) =
-        (fields.get_u32(), fields.get_u64(), u64::from(fields.get_u32()), fields.get_u32());
-    let sound = magic == MAGIC && values <= GROUP_BYTES_MAX && values + rows <= left - HEADER_BYTES as u64;
-    Ok(sound.then_some((values, rows, sum)))
+
+    /// Applies whole groups from `begin` on; returns where they end, and cuts off what is torn behind them.
+    fn replay(&self, begin: u64, apply: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
+        if begin > self.length {
+            return Err(damaged(format!("{} is shorter than what was flushed, {begin} bytes", self.name)));
+        }
+        let Some(salt) = self.salt else { return Ok(0) };
+        let mut at = begin.max(FILE_HEADER_BYTES as u64);
+        while let Some(group) = self.group_at(at, salt)? {
+            apply(&group.bytes[group.rows_at..])?;
+            at += group.bytes.len() as u64;
+        }
+        if at >= self.length || self.is_zero_from(at)? {
+            return Ok(at);
+        }
+        let name = &self.name;
+        if !self.is_last {
+            return Err(damaged(format!("{name} is damaged at byte {at}")));
+        }
+        if let Some(later) = self.synced_group_after(at, salt)? {
+            return Err(damaged(format!("{name} is damaged at byte {at}: the group at byte {later} is whole")));
+        }
+        tracing::warn!(file = name, from = at, to = self.length, "cutting off a torn group");
+        self.file.set_len(at)?;
+        self.file.sync_all()?;
+        Ok(at)
+    }
+
+    /// The group at `at` if it is whole.
+    fn group_at(&self, at: u64, salt: u32) -> io::Result<Option<Group>> {
+        let left = self.length.saturating_sub(at);
+        if left < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        let mut header = [0u8; HEADER_BYTES];
+        self.file.read_exact_at(&mut header, at)?;
+        let mut fields = &header[..];
+        let (magic, flags, place) = (fields.get_u32(), fields.get_u8(), fields.get_u64());
+        let (values, rows, sum) = (fields.get_u64(), u64::from(fields.get_u32()), fields.get_u32());
+        let fits = values <= GROUP_BYTES_MAX && values + rows <= left - HEADER_BYTES as u64;
+        if magic != GROUP_MAGIC || place != at || !fits {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; HEADER_BYTES + (values + rows) as usize];
+        self.file.read_exact_at(&mut bytes, at)?;
+        let summed = crc32c::crc32c_append(salt, &bytes[..SUMMED_HEADER_BYTES]);
+        let whole = crc32c::crc32c_append(summed, &bytes[HEADER_BYTES..]) == sum;
+        Ok(whole.then_some(Group { flags, rows_at: HEADER_BYTES + values as usize, bytes }))
+    }
+
+    /// Where the first whole group lies that was synced behind what is broken at `at`.
+    fn synced_group_after(&self, at: u64, salt: u32) -> io::Result<Option<u64>> {
+        let magic = GROUP_MAGIC.to_be_bytes();
+        let mut found = None;
+        self.visit_from(at + 1, magic.len() - 1, &mut |from, bytes| {
+            for (offset, window) in bytes.windows(magic.len()).enumerate() {
+                let at = from + offset as u64;
+                if window == magic && self.group_at(at, salt)?.is_some_and(|group| group.flags & SYNCED != 0) {
+                    found = Some(at);
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
+    fn is_zero_from(&self, at: u64) -> io::Result<bool> {
+        let mut zero = true;
+        self.visit_from(at, 0, &mut |_, bytes| {
+            zero = bytes.iter().all(|&byte| byte == 0);
+            Ok(zero)
+        })?;
+        Ok(zero)
+    }
+
+    /// Shows the file from `at` on in pieces that share `overlap` bytes, until `visit` returns false.
+    fn visit_from(
+        &self,
+        mut at: u64,
+        overlap: usize,
+        visit: &mut dyn FnMut(u64, &[u8]) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let mut piece = vec![0; 1 << 20];
+        while at < self.length {
+            let count = piece.len().min((self.length - at) as usize);
+            self.file.read_exact_at(&mut piece[..count], at)?;
+            if !visit(at, &piece[..count])? || at + count as u64 == self.length {
+                return Ok(());
+            }
+            at += (count - overlap) as u64;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn open(folder: &Path, from: Option<Position>) -> (ValueLog, Vec<Vec<u8>>) {
+    const EMPTY_BLOCK_ROOM: u64 = BLOCK as u64;
+
+    fn try_open(folder: &Path, from: Option<Position>, direct: bool) -> io::Result<(ValueLog, Vec<Vec<u8>>)> {
         let mut rows = Vec::new();
-        let log = ValueLog::open(folder, 1 << 20, from, &mut |group| {
+        let settings = ValueSettings { file_bytes_max: 1 << 20, direct, read_cache_bytes: 4 << 20 };
+        let log = ValueLog::open(&Env::real(), folder, settings, from, &mut |group| {
             rows.push(group.to_vec());
             Ok(())
-        });
-        (log.unwrap(), rows)
+        })?;
+        Ok((log, rows))
+    }
+
+    fn open(folder: &Path, from: Option<Position>) -> (ValueLog, Vec<Vec<u8>>) {
+        try_open(folder, from, true).unwrap()
+    }
+
+    fn path(root: &Path) -> PathBuf {
+        root.join(name_of(1))
+    }
+
+    fn cut(root: &Path, length: u64) {
+        OpenOptions::new().write(true).open(path(root)).unwrap().set_len(length).unwrap();
+    }
+
+    fn values_of(group: u8) -> [Bytes; 3] {
+        [Bytes::from(vec![group + 1; 100]), Bytes::new(), Bytes::from(vec![group + 1; 7])]
     }
 
     #[test]
     fn groups_come_back_from_a_position_and_a_torn_end_is_cut() {
-        let root = tempfile::tempdir().unwrap();
-        let (log, rows) = open(root.path(), None);
-        assert!(rows.is_empty());
-        let mut starts = Vec::new();
-        for group in 0..5u8 {
-            let start = log.next().unwrap();
-            starts.push(start);
-            let values = [Bytes::from(vec![group; 100]), Bytes::new(), Bytes::from(vec![group; 7])];
-            log.append(&values, &[group, group], group % 2 == 0).unwrap();
-            let place = Place { file: start.file, at: ValueLog::first_value(start) + 100, length: 7 };
-            assert_eq!(log.read(place).unwrap().unwrap(), vec![group; 7]);
-        }
-        drop(log);
-        let (_, rows) = open(root.path(), Some(starts[2]));
-        assert_eq!(rows, [[2, 2], [3, 3], [4, 4]]);
-
-        let path = root.path().join(name_of(1));
-        let length = fs::metadata(&path).unwrap().len();
-        for cut in [1, 30, 120] {
-            let file = OpenOptions::new().write(true).open(&path).unwrap();
-            file.set_len(length - cut).unwrap();
+        for direct in [true, false] {
+            let root = tempfile::tempdir().unwrap();
+            let (log, rows) = try_open(root.path(), None, direct).unwrap();
+            assert!(rows.is_empty());
+            let mut starts = Vec::new();
+            for group in 0..5u8 {
+                let start = log.next().unwrap();
+                starts.push(start);
+                log.append(&values_of(group), &[group, group], group % 2 == 0).unwrap();
+                let place = Place { file: start.file, at: ValueLog::first_value(start) + 100, length: 7 };
+                assert_eq!(log.read(&[place]).unwrap(), [Some(Bytes::from(vec![group + 1; 7]))]);
+            }
+            let end = log.next().unwrap().at;
+            drop(log);
+            assert_eq!(fs::metadata(path(root.path())).unwrap().len(), EMPTY_BLOCK_ROOM, "whole blocks");
             let (log, rows) = open(root.path(), Some(starts[2]));
-            assert_eq!(rows, [[2, 2], [3, 3]], "the last group lost {cut} bytes");
-            assert_eq!(log.next().unwrap(), starts[4]);
-            let values = [Bytes::from(vec![4; 100]), Bytes::new(), Bytes::from(vec![4; 7])];
-            log.append(&values, &[4, 4], true).unwrap();
+            assert_eq!(rows, [[2, 2], [3, 3], [4, 4]]);
+            assert_eq!(log.next().unwrap().at, end, "zeros behind the last group are not torn");
+            drop(log);
+            for lost in [1, 30, 120] {
+                cut(root.path(), end - lost);
+                let (log, rows) = open(root.path(), Some(starts[2]));
+                assert_eq!(rows, [[2, 2], [3, 3]], "the last group lost {lost} bytes");
+                assert_eq!(log.next().unwrap(), starts[4]);
+                log.append(&values_of(4), &[4, 4], true).unwrap();
+            }
+            let (_, rows) = open(root.path(), Some(starts[2]));
+            assert_eq!(rows, [[2, 2], [3, 3], [4, 4]]);
         }
     }
 
     #[test]
-    fn a_flipped_byte_ends_the_replay_before_its_group() {
+    fn groups_of_any_size_are_read_back() {
         let root = tempfile::tempdir().unwrap();
         let (log, _) = open(root.path(), None);
-        for group in 0..3u8 {
-            log.append(&[Bytes::from(vec![group; 50])], &[group], true).unwrap();
+        let mut written = Vec::new();
+        for (number, size) in [1usize, 4000, 4096, 5000, 1 << 20, 3 << 20, 12, 600_000, 17].into_iter().enumerate() {
+            let start = log.next().unwrap();
+            let value = Bytes::from((0..size).map(|at| (at * 7 + number) as u8).collect::<Vec<u8>>());
+            log.append(std::slice::from_ref(&value), &[number as u8], true).unwrap();
+            let place = Place { file: start.file, at: ValueLog::first_value(start), length: size as u32 };
+            written.push((place, value));
         }
+        let check = |log: &ValueLog| {
+            let places: Vec<Place> = written.iter().map(|(place, _)| *place).collect();
+            for (found, (_, value)) in log.read(&places).unwrap().iter().zip(&written) {
+                assert_eq!(found.as_ref(), Some(value));
+            }
+            for (place, value) in &written {
+                assert_eq!(log.read(&[*place]).unwrap(), [Some(value.clone())]);
+            }
+        };
+        check(&log);
         drop(log);
-        let path = root.path().join(name_of(1));
-        let mut bytes = fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        fs::write(&path, bytes).unwrap();
-        let (_, rows) = open(root.path(), None);
-        assert_eq!(rows, [[0]]);
+        let (log, rows) = open(root.path(), None);
+        assert_eq!(rows.len(), written.len());
+        check(&log);
+    }
+
+    #[test]
+    fn a_file_that_grows_is_read_to_its_end() {
+        let root = tempfile::tempdir().unwrap();
+        let (log, _) = open(root.path(), None);
+        for number in 0..200u8 {
+            let start = log.next().unwrap();
+            let value = Bytes::from(vec![number; 5000]);
+            log.append(std::slice::from_ref(&value), &[], false).unwrap();
+            let at = ValueLog::first_value(start);
+            // The same small piece many times over: enough of the chunk is wanted for it to be read whole.
+            let places = vec![Place { file: start.file, at, length: 5000 }; 7];
+            assert!(log.read(&places).unwrap().iter().all(|found| found.as_ref() == Some(&value)));
+        }
+    }
+
+    fn flip(root: &Path, at: u64) {
+        let mut bytes = fs::read(path(root)).unwrap();
+        bytes[at as usize] ^= 1;
+        fs::write(path(root), bytes).unwrap();
+    }
+
+    fn three_groups(root: &Path, sync: bool) -> Vec<u64> {
+        let (log, _) = open(root, None);
+        let starts = (0..3u8).map(|group| {
+            let start = log.next().unwrap().at;
+            log.append(&[Bytes::from(vec![group; 50])], &[group], sync).unwrap();
+            start
+        });
+        starts.collect()
+    }
+
+    #[test]
+    fn a_broken_group_before_a_synced_one_is_damage() {
+        for group in 0..2 {
+            let root = tempfile::tempdir().unwrap();
+            let starts = three_groups(root.path(), true);
+            flip(root.path(), starts[group] + 40);
+            let refused = try_open(root.path(), None, true).err().unwrap().to_string();
+            assert!(refused.contains(&format!("damaged at byte {}", starts[group])), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_broken_group_at_the_end_or_unsynced_is_torn() {
+        let root = tempfile::tempdir().unwrap();
+        let starts = three_groups(root.path(), true);
+        flip(root.path(), starts[2] + 40);
+        assert_eq!(open(root.path(), None).1, [[0], [1]]);
+        let root = tempfile::tempdir().unwrap();
+        let starts = three_groups(root.path(), false);
+        flip(root.path(), starts[1] + 40);
+        assert_eq!(open(root.path(), None).1, [[0]]);
+    }
+
+    #[test]
+    fn a_damaged_header_of_a_file_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        three_groups(root.path(), true);
+        flip(root.path(), 9);
+        assert!(try_open(root.path(), None, true).err().unwrap().to_string().contains("header"));
+        let root = tempfile::tempdir().unwrap();
+        fs::write(path(root.path()), vec![0; BLOCK]).unwrap();
+        let (log, rows) = open(root.path(), None);
+        assert!(rows.is_empty(), "a file that was created and never written");
+        log.append(&values_of(1), &[1], true).unwrap();
+        drop(log);
+        assert_eq!(open(root.path(), None).1, [[1]]);
     }
 }
