@@ -200,6 +200,7 @@ impl Reader<'_> {
             match read {
                 Some(Ok(0)) => return Err(End::Done),
                 Some(Ok(count)) => {
+                    self.buffer.arrived(count, growth);
                     self.stats.bytes_in.add(count as u64);
                     return Ok(());
                 }

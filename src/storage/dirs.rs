@@ -23,7 +23,7 @@ use crate::env::Env;
 use crate::ids::{KafkaUuid, TopicIdPartition};
 
 /// Version of everything below a data directory. A newer one is refused.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// Who a directory belongs to: Kafka's `meta.properties`.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,16 +3,24 @@
 //! A [`FrameBuffer`] turns arriving bytes into frames without touching a socket: the caller asks how much room to make,
 //! reads into [`FrameBuffer::room`], and takes frames out.
 //!
+//! How much is read at once adapts to what comes: a window that is filled grows, so that a busy producer's requests
+//! arrive several at a time and are not moved; one that stays nearly empty shrinks.
+//!
 //! Invariants: memory grows with the bytes that arrived, never with the size that was announced; a frame above
-//! [`SMALL_FRAME_BYTES`] leaves with an allocation of its own, so that an idle connection holds at most a small one.
+//! [`WINDOW_BYTES_MAX`] leaves with an allocation of its own, one of at most [`COPIED_FRAME_BYTES`] with none of the
+//! window's; a connection that has become quiet holds at most a small window.
 
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Bytes of the size in front of a frame.
 pub const SIZE_BYTES: usize = 4;
-/// Frames up to this size share the connection's read buffer.
+/// The smallest window; frames up to this size never wait for the budget.
 pub const SMALL_FRAME_BYTES: usize = 16 * 1024;
+/// The largest window, which frames share.
+const WINDOW_BYTES_MAX: usize = 256 * 1024;
+/// Frames up to this size are copied out, so that what a handler keeps of them keeps no window alive.
+const COPIED_FRAME_BYTES: usize = 2 * 1024;
 /// Most bytes by which the buffer grows at once, so that a peer has to send before it gets.
 const GROWTH_BYTES_MAX: usize = 1024 * 1024;
 
@@ -29,9 +37,15 @@ impl std::fmt::Display for FrameRefused {
 }
 
 /// Bytes that arrived and are not yet taken as frames.
-#[derive(Default)]
 pub struct FrameBuffer {
     bytes: BytesMut,
+    window: usize,
+}
+
+impl Default for FrameBuffer {
+    fn default() -> FrameBuffer {
+        FrameBuffer { bytes: BytesMut::new(), window: SMALL_FRAME_BYTES }
+    }
 }
 
 impl FrameBuffer {
@@ -55,13 +69,27 @@ impl FrameBuffer {
         if self.bytes.len() < SIZE_BYTES + size {
             return Ok(None);
         }
+        if size <= COPIED_FRAME_BYTES {
+            let frame = Bytes::copy_from_slice(&self.bytes[SIZE_BYTES..SIZE_BYTES + size]);
+            self.bytes.advance(SIZE_BYTES + size);
+            self.let_go();
+            return Ok(Some(frame));
+        }
         let mut frame = self.bytes.split_to(SIZE_BYTES + size);
-        if size > SMALL_FRAME_BYTES {
+        if size > WINDOW_BYTES_MAX {
             // What is behind belongs to the next frame; it moves so that the big allocation leaves with its frame.
             self.bytes = BytesMut::from(&self.bytes[..]);
         }
+        self.let_go();
         frame.advance(SIZE_BYTES);
         Ok(Some(frame.freeze()))
+    }
+
+    /// Nothing waits and little came of late: a large window is not worth keeping.
+    fn let_go(&mut self) {
+        if self.bytes.is_empty() && self.bytes.capacity() > 2 * self.window {
+            self.bytes = BytesMut::new();
+        }
     }
 
     /// True if the frame that is arriving is above [`SMALL_FRAME_BYTES`].
@@ -69,21 +97,30 @@ impl FrameBuffer {
         self.announced().is_some_and(|size| size > SMALL_FRAME_BYTES as i32)
     }
 
-    /// How many bytes the next read may take: the rest of a big frame but not all at once, or as much as is handy.
+    /// How many bytes the next read may take: the rest of a big frame but not all at once, or a window.
     pub fn growth(&self) -> usize {
         let size = usize::try_from(self.announced().unwrap_or(0)).unwrap_or(0);
         let missing = (SIZE_BYTES + size).saturating_sub(self.bytes.len());
-        if self.is_big() { missing.min(GROWTH_BYTES_MAX) } else { SMALL_FRAME_BYTES.max(missing) }
+        if size > WINDOW_BYTES_MAX { missing.min(GROWTH_BYTES_MAX) } else { self.window.max(missing) }
     }
 
     /// Room to read up to `growth` more bytes into.
     pub fn room(&mut self, growth: usize) -> Limit<&mut BytesMut> {
-        // Half a small buffer is room enough; asking for all of it would move the bytes on every read.
+        // Half a window is room enough; asking for all of it would move the bytes on every read.
         let spare = self.bytes.capacity() - self.bytes.len();
-        if spare < growth.min(SMALL_FRAME_BYTES / 2) {
+        if spare < growth.min(self.window / 2) {
             self.bytes.reserve(growth);
         }
         (&mut self.bytes).limit(growth)
+    }
+
+    /// Adapts the window to a read that could have taken `growth` bytes and took `count`.
+    pub fn arrived(&mut self, count: usize, growth: usize) {
+        if count >= growth.min(self.window) {
+            self.window = (self.window * 2).min(WINDOW_BYTES_MAX);
+        } else if count < self.window / 4 {
+            self.window = (self.window / 2).max(SMALL_FRAME_BYTES);
+        }
     }
 
     fn announced(&self) -> Option<i32> {
@@ -109,6 +146,7 @@ mod tests {
             let growth = buffer.growth();
             let count = rest.len().min(piece).min(growth);
             buffer.room(growth).put_slice(&rest[..count]);
+            buffer.arrived(count, growth);
             memory = memory.max(buffer.bytes.capacity());
             rest = &rest[count..];
             while let Some(frame) = buffer.take(LIMIT)? {
@@ -134,7 +172,11 @@ mod tests {
             let (frames, _) = feed(&mut buffer, &stream, piece).unwrap();
             assert!(frames.iter().map(|frame| &frame[..]).eq(bodies.iter().map(|body| &body[..])));
             assert!(buffer.is_empty());
-            assert!(buffer.bytes.capacity() <= 2 * SMALL_FRAME_BYTES, "a big frame took its memory along");
+            assert!(buffer.bytes.capacity() <= 2 * WINDOW_BYTES_MAX, "a big frame took its memory along");
+            for _ in 0..10 {
+                feed(&mut buffer, &framed(&[1; 100]), usize::MAX).unwrap();
+            }
+            assert!(buffer.bytes.capacity() <= 2 * SMALL_FRAME_BYTES, "a quiet connection holds a small window");
         }
     }
 

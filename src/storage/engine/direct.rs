@@ -1,8 +1,8 @@
 //! Direct I/O: bytes go between our own buffers and the disk, past the page cache.
 //!
-//! A page of the page cache is fresh memory: to fill it cost more than everything else in a produce (docs/decisions/0007).
-//! Direct I/O wants offsets, lengths and addresses in multiples of [`BLOCK`]; this file is about nothing else. A file
-//! system that cannot do it is used through the page cache, with the same calls.
+//! A page of the page cache is fresh memory: to fill it cost more than everything else in a produce
+//! (docs/decisions/0007). Direct I/O wants offsets, lengths and addresses in multiples of [`BLOCK`]; this file is about
+//! nothing else. A file system that cannot do it is used through the page cache, with the same calls.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -6,7 +6,7 @@
 //! which groups
 //! are contained, so that a start applies again only what came after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,9 @@ const INLINE: u8 = 0;
 /// Tag of a row that says where its batch lies.
 const PLACED: u8 = 1;
 /// Bytes of groups after which rows are flushed: what a start may have to read again.
-const UNFLUSHED_BYTES_MAX: u64 = 128 << 20;
+const UNFLUSHED_BYTES_MAX: u64 = 256 << 20;
+/// Files of rows of batches that are merged at a time.
+const L0_FILES: i32 = 12;
 /// Share of dead bytes, in percent of all, above which living batches are written anew so that files can go.
 const GARBAGE_PERCENT_MAX: u64 = 10;
 /// Bytes of batches that a scan reads at first in one go, and at most.
@@ -85,6 +87,10 @@ fn batches_options(cache: &Cache) -> Options {
     options.set_write_buffer_size(8 << 20);
     options.set_compression_type(DBCompressionType::None);
     options.set_block_based_table_factory(&small_tables(cache));
+    // Every file of level 0 spans all partitions, so that merging one rewrites all of level 1: rather seldom.
+    options.set_level_zero_file_num_compaction_trigger(L0_FILES);
+    options.set_level_zero_slowdown_writes_trigger(4 * L0_FILES);
+    options.set_level_zero_stop_writes_trigger(6 * L0_FILES);
     options
 }
 
@@ -166,8 +172,9 @@ impl Store {
             values.push(value.clone());
             placed_row(place)
         };
-        for op in group.iter().flat_map(|write| &write.ops) {
+        for (op, superseded) in latest(group) {
             match op {
+                _ if superseded => {}
                 Op::Put(Family::Batches, key, value) if value.len() >= VALUE_BYTES_MIN => {
                     rows.put_cf(batches, key, place(value));
                 }
@@ -393,6 +400,25 @@ impl Store {
         })?;
         Ok(moves)
     }
+}
+
+/// The ops of `group`, each with whether a later one of the group writes the same small row: partitions that append
+/// several times in one group write their state once.
+fn latest(group: &[Write]) -> impl Iterator<Item = (&Op, bool)> {
+    let ops = || group.iter().flat_map(|write| &write.ops);
+    let mut last: HashMap<&Key, usize> = HashMap::new();
+    // A deletion between two writes of a row would be lost with the first of them; it is rare.
+    let plain = ops().all(|op| matches!(op, Op::Put(..) | Op::Delete(Family::Batches, _) | Op::Move(..)));
+    if plain && group.len() > 1 {
+        last.extend(ops().enumerate().filter_map(|(index, op)| match op {
+            Op::Put(Family::State, key, _) => Some((key, index)),
+            _ => None,
+        }));
+    }
+    ops().enumerate().map(move |(index, op)| match op {
+        Op::Put(Family::State, key, _) => (op, last.get(key).is_some_and(|&last| last != index)),
+        _ => (op, false),
+    })
 }
 
 fn placed_row(place: Place) -> [u8; 1 + Place::BYTES] {
