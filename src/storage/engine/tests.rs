@@ -72,15 +72,28 @@ fn floor(engine: &Engine, at: Key) -> Option<Vec<u8>> {
     first
 }
 
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir(&target).unwrap();
-            copy(&entry.path(), &target);
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir(&target)?;
+            copy(&entry.path(), &target)?;
         } else {
-            std::fs::copy(entry.path(), target).unwrap();
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a process killed now would leave. A copy takes a moment, in which RocksDB may delete a file that it no longer
+/// needs: then it is taken again.
+fn killed(from: &Path) -> tempfile::TempDir {
+    loop {
+        let to = tempfile::tempdir().unwrap();
+        match copy(from, to.path()) {
+            Ok(()) => return to,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
         }
     }
 }
@@ -112,8 +125,7 @@ async fn run(steps: Vec<Step>) {
                 memory = Engine::in_memory(&env, &disk, &OPTIONS);
             }
             Step::Kill => {
-                let killed = tempfile::tempdir().unwrap();
-                copy(root.path(), killed.path());
+                let killed = killed(root.path());
                 rocks.close(true);
                 rocks = Engine::open(&env, killed.path(), &OPTIONS).unwrap();
                 root = killed;
