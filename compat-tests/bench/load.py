@@ -21,8 +21,9 @@ ROOM = 2.5
 def measure(contestants, options, work, results, workloads):
     """All workloads. `options`: size (bytes each round), rounds, kafka_scripts."""
     for workload in workloads:
-        records = -(-options.size // workload.record_bytes)
-        need_room(work, ROOM * options.size * (options.rounds + 1) * len(contestants))
+        size = int(options.size * workload.share)
+        records = -(-size // workload.record_bytes)
+        need_room(work, ROOM * size * (options.rounds + 1) * len(contestants))
         say(f"workload {workload.name}: {workload.what}; {records} records a round")
         with ExitStack() as running:
             subjects = []
@@ -77,12 +78,16 @@ class Turn:
         topic = f"{workload.name}-{number}"
         wire.insist(subject, [wire.create_topic(topic, workload.partitions),
                               wire.topic_ready(topic, workload.partitions)], LEADERS_LIMIT_S)
+        if workload.rate:
+            # The first requests open files and warm code; at a fixed rate they would be the slowest thousandth.
+            workload.driver.produce(self.scripts, subject, topic, workload, max(1, self.records // 20))
         self._phase("produce", label, topic, workload.driver.produce)
         if number == 0:
             memory_mb = subject.still_memory_mb()
             self.results.add(f"{workload.name}.loaded_mb", subject.name, memory_mb)
             say(f"{label} {subject.name}: {memory_mb:.1f} MB resident after {self.gb:.2f} GB")
-        self._phase("consume", label, topic, workload.driver.consume)
+        if workload.driver.consume:
+            self._phase("consume", label, topic, workload.driver.consume)
 
     def _phase(self, verb, label, topic, drive):
         subject = self.subject

@@ -9,7 +9,7 @@ import os
 import subprocess
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import wire
@@ -34,6 +34,7 @@ class Contestant:
     name: str
     title: str
     target: Target
+    settings: dict = field(default_factory=dict)
 
     def subject(self, work, name):
         """A broker with a data directory of its own, prepared to be spawned."""
@@ -46,7 +47,7 @@ class Subject(Broker):
     """One broker under measurement. `remarks` are for the reader of the result."""
 
     def __init__(self, contestant, work, name):
-        super().__init__(contestant.target, work, name=name)
+        super().__init__(contestant.target, work, contestant.settings, name=name)
         self.contestant = contestant
         self.command = []
         self.remarks = []

@@ -5,8 +5,9 @@
 //! base offsets, and its record bytes are thrown away. Versions are the newest ones that are not flexible and that
 //! Kafka 4 serves: Produce 8, Fetch 11, CreateTopics 4, Metadata 8, ListOffsets 5.
 //!
-//! One line of JSON is the result. Latencies are from the send, or at a fixed rate from the moment when the schedule
-//! wanted the send, so that a stalled broker is not spared (coordinated omission).
+//! The line `ready` says that every connection stands; one line of JSON is the result. Latencies are from the send, or
+//! at a fixed rate from the moment when the schedule wanted the send, so that a stalled broker is not spared
+//! (coordinated omission).
 
 use std::collections::VecDeque;
 use std::env;
@@ -130,7 +131,8 @@ fn batch(record_bytes: usize, batch_bytes: usize, seed: u64) -> (Vec<u8>, u64) {
         records.extend(record);
         count += 1;
     }
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64);
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64);
     let mut body = Vec::new();
     body.extend(0i16.to_be_bytes());
     body.extend((count as i32 - 1).to_be_bytes());
@@ -321,8 +323,9 @@ fn line(options: &Options, number: u64) -> Outcome<Line> {
     let per_request = options.number("per-request", Some(1))?.max(1) as usize;
     let acks: i16 = options.text("acks", Some("-1"))?.parse().map_err(|_| "--acks is -1, 0 or 1")?;
     let (batch, count) = batch(record as usize, size as usize, number + 1);
-    let mut mine: Vec<u64> = (0..partitions).filter(|partition| partition % connections == number % partitions.max(1).min(connections)).collect();
+    let mut mine: Vec<u64> = (0..partitions).filter(|partition| partition % connections == number).collect();
     if mine.is_empty() {
+        // More connections than partitions: they share.
         mine.push(number % partitions);
     }
     let mut frames = Vec::new();
@@ -369,6 +372,7 @@ fn produce(options: &Options) -> Outcome<String> {
     let (window, broker) = (options.number("in-flight", Some(5))?.max(1) as usize, options.text("broker", None)?);
     let left = Arc::new(AtomicI64::new(total as i64));
     let done = Arc::new(AtomicU64::new(0));
+    until_led(&broker, &options.text("topic", None)?, options.number("partitions", Some(1))?)?;
     let run = together(connections, |number| {
         let line = line(options, number)?;
         let peer = Peer::connect(&broker)?;
@@ -575,6 +579,19 @@ fn ends(peer: &mut Peer, topic: &str, partitions: u64) -> Outcome<Vec<Cursor>> {
     Ok(cursors)
 }
 
+/// Waits until the broker itself knows that it leads: it may name a leader in its metadata a moment before.
+fn until_led(broker: &str, topic: &str, partitions: u64) -> Outcome<()> {
+    let mut peer = Peer::connect(broker)?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match ends(&mut peer, topic, partitions) {
+            Ok(_) => return Ok(()),
+            Err(reason) if Instant::now() > deadline => return Err(reason),
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
 fn tail(options: &Options) -> Outcome<String> {
     let connections = options.number("connections", Some(1))?.max(1);
     let (broker, topic) = (options.text("broker", None)?, options.text("topic", None)?);
@@ -645,6 +662,8 @@ where
         });
         threads.push(thread.map_err(said("thread"))?);
     }
+    // Whoever started this may want to know that every connection stands.
+    println!("ready");
     ready.wait();
     let start = Instant::now();
     let mut latencies_us = Vec::new();
