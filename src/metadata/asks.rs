@@ -223,7 +223,8 @@ impl MetadataAsk for ElectLeaders {
 
 fn every_partition(round: &Round) -> Vec<(String, PartitionIndex)> {
     let topics = round.image().topics.iter();
-    let partitions = topics.flat_map(|topic| (0..).zip(&topic.partitions).map(|(index, _)| (topic.name.to_string(), index)));
+    let partitions =
+        topics.flat_map(|topic| (0..).zip(&topic.partitions).map(|(index, _)| (topic.name.to_string(), index)));
     partitions.collect()
 }
 

@@ -87,7 +87,11 @@ fn check(image: &ClusterImage, update: &FeatureUpdate) -> Result<(), String> {
     let current = image.features.level(&update.name);
     check_level(image, update, current)
         .map_err(|why| format!("Invalid update version {} for feature {}. {why}", update.level, update.name))?;
-    if update.name == METADATA_VERSION && update.level < current { check_metadata_downgrade(update, current) } else { Ok(()) }
+    if update.name == METADATA_VERSION && update.level < current {
+        check_metadata_downgrade(update, current)
+    } else {
+        Ok(())
+    }
 }
 
 fn check_level(image: &ClusterImage, update: &FeatureUpdate, current: i16) -> Result<(), String> {

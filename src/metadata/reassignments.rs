@@ -76,7 +76,13 @@ fn towards(image: &ClusterImage, partition: &PartitionRegistration, target: &[Br
     let shrinks = adding.len() < removing.len();
     let complete = !left.is_empty() && in_sync(&adding) && (!shrinks || in_sync(target));
     let next = if complete {
-        PartitionRegistration { replicas: target.to_vec(), isr: left, adding: vec![], removing: vec![], ..partition.clone() }
+        PartitionRegistration {
+            replicas: target.to_vec(),
+            isr: left,
+            adding: vec![],
+            removing: vec![],
+            ..partition.clone()
+        }
     } else {
         let replicas = [target, &removing].concat();
         PartitionRegistration { replicas, adding, removing, ..partition.clone() }

@@ -30,6 +30,13 @@ pub fn walk(message: &Message, body: &[u8]) -> Result<usize, Malformed> {
     Ok(walk.cursor.position())
 }
 
+/// Takes one value of this kind off the front.
+pub(super) fn take<'a>(kind: &Kind, cursor: &mut Cursor<'a>) -> Result<&'a [u8], Malformed> {
+    let mut ahead = Walk { cursor: cursor.clone(), elements: 0 };
+    ahead.value(kind)?;
+    cursor.take(ahead.cursor.position() - cursor.position())
+}
+
 struct Walk<'a> {
     cursor: Cursor<'a>,
     elements: usize,
