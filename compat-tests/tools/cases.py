@@ -3,6 +3,7 @@
 Where the outcome depends on the partitioner, records have keys: without a key the producer chooses by chance.
 """
 
+import admin_cases
 import normalise
 
 TOPICS, GROUPS, CONFIGS = "kafka-topics", "kafka-consumer-groups", "kafka-configs"
@@ -289,3 +290,4 @@ def versions(s):
 
 
 CASES = [topics, console, groups, active_groups, configs, offsets, performance, verifiable, versions]
+CASES += admin_cases.CASES

@@ -87,3 +87,42 @@ def api_ranges(kept):
             name, key, missing, low, high = found.groups()
             ranges[(int(key), name)] = None if missing else (int(low), int(high or low))
     return ranges
+
+
+def features(kept):
+    """What kafka-features says of metadata.version; the epoch counts records."""
+    told = [line for line in kept if "metadata.version" in line]
+    return [re.sub(r"Epoch: \d+", "Epoch: #", line) for line in told]
+
+
+def log_dirs(kept):
+    """The report of kafka-log-dirs, one line per partition: paths differ, and the order is that of a hash map."""
+    told = []
+    for line in kept:
+        if not line.startswith("{"):
+            told.append(line)
+            continue
+        for broker in json.loads(line)["brokers"]:
+            for place in broker["logDirs"]:
+                told.append(f"broker {broker['broker']} error {place['error']} keys {sorted(place)}")
+                told += sorted(f"{one['partition']} size {one['size']} lag {one['offsetLag']} isFuture {one['isFuture']}"
+                               for one in place["partitions"])
+    return told
+
+
+ID = re.compile(r"(?<![\w-])[\w-]{22}(?![\w-])")
+
+
+def quorum(kept):
+    """What kafka-metadata-quorum says without numbers, ids and addresses."""
+    return [NUMBER.sub("#", re.sub(r'"endpoints": \[[^\]]*\]', '"endpoints": [...]', ID.sub("<id>", line))) for line in kept]
+
+
+def producers(kept):
+    """The table of kafka-transactions describe-producers: producer ids and times differ."""
+    return [re.sub(r"^\d+ (\d+) (\d+) \S+ (\S+) (\S+)$", r"# \1 # # \3 \4", line) for line in kept]
+
+
+def cluster(kept):
+    """What kafka-cluster says: the cluster's id and the port differ."""
+    return [re.sub(r"\b(localhost|127\.0\.0\.1) \d+\b", r"<host> #", ID.sub("<id>", line)) for line in kept]

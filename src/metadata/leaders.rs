@@ -1,4 +1,4 @@
-//! Who leads: what a broker's restart or its leave means for the partitions it has replicas of, and elections on demand.
+//! Who leads: what a broker's restart, or its leave, means for the partitions it has replicas of; elections on demand.
 //!
 //! Invariants: the last member of an ISR never leaves it, because only that replica is known to have everything; a
 //! broker that restarts leads under a new leader epoch, even if nobody else could have led meanwhile, so that what its

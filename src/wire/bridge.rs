@@ -1,4 +1,4 @@
-//! Versions that Kafka 4.3 has and the protocol crate lacks: their bodies take the shape of the newest version it knows.
+//! Versions that Kafka 4.3 has and the protocol crate lacks: bodies take the shape of the newest version it knows.
 //!
 //! ```text
 //! request   v10 bytes ─ reshape ─> v9 bytes ─ decode ─> message          the handler still sees that v10 was asked
