@@ -2,8 +2,8 @@
 //!
 //! Requests and responses are encoded and decoded by the protocol crate. Beside that, every answer is walked along the
 //! shape that `wire::schema` has for it, which was read from Kafka itself: two independent readers must agree that the
-//! answer ends where its frame does. Versions that the crate lacks go over the broker's own bridge, whose unit tests have
-//! their bytes written out by hand.
+//! answer ends where its frame does. Versions that the crate lacks go over the broker's own bridge, whose unit tests
+//! have their bytes written out by hand.
 //!
 //! Invariants: answers are taken in the order of their requests, and each must carry the correlation id of its request.
 

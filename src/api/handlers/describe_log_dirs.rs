@@ -1,8 +1,8 @@
 //! DescribeLogDirs (35): what lies in the data directories of this broker, and how much room is left (KIP-113).
 //!
 //! v1: the first that is served. v2: flexible. v3: an error at the top. v4: size and room of the file system
-//! (KIP-827). v5: whether a directory is cordoned (KIP-1066). Null topics mean all partitions. Sizes are those of record
-//! batches as producers sent them. A directory that is offline answers 56 and nothing else.
+//! (KIP-827). v5: whether a directory is cordoned (KIP-1066). Null topics mean all partitions. Sizes are those of
+//! record batches as producers sent them. A directory that is offline answers 56 and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
