@@ -37,7 +37,8 @@ fn producers(
     topic: &str,
     index: PartitionIndex,
 ) -> Result<Vec<ActiveProducer>, ApiError> {
-    check_topic_name(topic).map_err(|why| ApiError::new(ErrorCode::InvalidTopicException, why))?;
+    check_topic_name(topic)
+        .map_err(|why| ApiError::new(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}")))?;
     Ok(ctx.services.hosted_by_name(image, topic, index)?.active_producers())
 }
 
