@@ -105,17 +105,20 @@ def log_dirs(kept):
         for broker in json.loads(line)["brokers"]:
             for place in broker["logDirs"]:
                 told.append(f"broker {broker['broker']} error {place['error']} keys {sorted(place)}")
-                told += sorted(f"{one['partition']} size {one['size']} lag {one['offsetLag']} isFuture {one['isFuture']}"
-                               for one in place["partitions"])
+                logs = [f"{one['partition']} size {one['size']} lag {one['offsetLag']} isFuture {one['isFuture']}"
+                        for one in place["partitions"]]
+                told += sorted(logs)
     return told
 
 
+ENDPOINTS = re.compile(r'"endpoints": \[[^\]]*\]')
 ID = re.compile(r"(?<![\w-])[\w-]{22}(?![\w-])")
 
 
 def quorum(kept):
     """What kafka-metadata-quorum says without numbers, ids and addresses."""
-    return [NUMBER.sub("#", re.sub(r'"endpoints": \[[^\]]*\]', '"endpoints": [...]', ID.sub("<id>", line))) for line in kept]
+    levelled = [ENDPOINTS.sub('"endpoints": [...]', ID.sub("<id>", line)) for line in kept]
+    return [NUMBER.sub("#", line) for line in levelled]
 
 
 def producers(kept):

@@ -114,6 +114,9 @@ fn check_level(image: &ClusterImage, update: &FeatureUpdate, current: i16) -> Re
     if update.level < current && update.name == KRAFT_VERSION {
         return Err("Can't downgrade the version of this feature.".into());
     }
+    if image.brokers.iter().all(|broker| !broker.features.contains_key(&update.name)) {
+        return Err(format!("Feature {} not found.", update.name));
+    }
     Ok(())
 }
 
@@ -137,6 +140,8 @@ fn check_supported(image: &ClusterImage, update: &FeatureUpdate) -> Result<(), S
     for (id, features) in known {
         let who = if controller == Some(id) { format!("Local controller {id}") } else { format!("Broker {id}") };
         match features.get(&update.name) {
+            // A feature that is off is as good as one that is not there.
+            None if update.level == 0 => {}
             None => return Err(format!("{who} does not support this feature.")),
             Some((min, max)) if !(*min..=*max).contains(&update.level) => {
                 return Err(format!("{who} only supports versions {min}-{max}"));

@@ -1,7 +1,8 @@
 //! DescribeQuorum (55): who leads the metadata quorum, and how far its voters are (KIP-595, KIP-836).
 //!
 //! v0: the first. v1: when voters last fetched and were last level with the leader. v2: directory ids, the voters'
-//! endpoints, error messages (KIP-853). The quorum is that of one topic with one partition; any other gets 3.
+//! endpoints, error messages (KIP-853). The quorum is that of one topic with one partition; any other gets 3. Voters are
+//! known by their directories from `kraft.version` 1 on, before that the ids are zero.
 
 use kafka_protocol::messages::describe_quorum_request::TopicData as AskedTopic;
 use kafka_protocol::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
@@ -14,6 +15,7 @@ use crate::metadata::{ActiveController, ClusterImage};
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
 const METADATA_PARTITION: i32 = 0;
+const KRAFT_VERSION: &str = "kraft.version";
 /// From this version on voters tell when they last fetched.
 const TIMES: i16 = 1;
 /// From this version on there are directory ids, endpoints and error messages.
@@ -68,7 +70,7 @@ fn voter(version: i16, image: &ClusterImage, controller: ActiveController, now_m
     if version >= TIMES {
         voter = voter.with_last_fetch_timestamp(now_ms).with_last_caught_up_timestamp(now_ms);
     }
-    if version >= DIRECTORIES {
+    if version >= DIRECTORIES && image.features.level(KRAFT_VERSION) >= 1 {
         voter = voter.with_replica_directory_id(controller.directory.into());
     }
     voter
