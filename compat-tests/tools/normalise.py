@@ -123,7 +123,7 @@ def quorum(kept):
 
 def producers(kept):
     """The table of kafka-transactions describe-producers: producer ids and times differ."""
-    return [re.sub(r"^\d+ (\d+) (\d+) \S+ (\S+) (\S+)$", r"# \1 # # \3 \4", line) for line in kept]
+    return [re.sub(r"^\d+ (\d+) (\S+) (\d+) \S+ (\S+)$", r"# \1 \2 \3 # \4", line) for line in kept]
 
 
 def cluster(kept):
