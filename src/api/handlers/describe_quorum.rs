@@ -1,8 +1,8 @@
 //! DescribeQuorum (55): who leads the metadata quorum, and how far its voters are (KIP-595, KIP-836).
 //!
 //! v0: the first. v1: when voters last fetched and were last level with the leader. v2: directory ids, the voters'
-//! endpoints, error messages (KIP-853). The quorum is that of one topic with one partition; any other gets 3. Voters are
-//! known by their directories from `kraft.version` 1 on, before that the ids are zero.
+//! endpoints, error messages (KIP-853). The quorum is that of one topic with one partition; any other gets 3. Directory
+//! ids are zero below `kraft.version` 1, from which on voters are known by them.
 
 use kafka_protocol::messages::describe_quorum_request::TopicData as AskedTopic;
 use kafka_protocol::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
