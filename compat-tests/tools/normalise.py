@@ -16,6 +16,7 @@ REPLACEMENTS = [
     (re.compile(r"\b(?:127\.0\.0\.1|localhost):\d+"), "<broker>"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[:.,]\d{3}"), "<time>"),
     (re.compile(r"\b1[5-9]\d{11}\b"), "<ms>"),
+    (re.compile(r"/\S*?/(?:kafka-data/log|ottla-data)(?=[\"\s,]|$)"), "<log-dir>"),
     (re.compile(r"console-consumer-\d+"), "console-consumer-<n>"),
 ]
 SPACES = re.compile(r"[ \t]+")
