@@ -54,12 +54,15 @@ fn reassign(topic: &Topic, target: Option<&[i32]>) -> AlterPartitionReassignment
     AlterPartitionReassignmentsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000)
 }
 
+/// A topic and where its partition shall go, then the error and message that answer.
+type Move<'a> = (&'a Topic, Option<&'a [i32]>, i16, Option<&'a str>);
+
 /// AlterPartitionReassignments 45: to where it is, to where nobody is, and back from nowhere.
 pub fn alter_partition_reassignments(lab: &mut Lab, version: i16) {
     let topic = lab.topic(1);
     let node = lab.broker.node();
     let unregistered = "The manual partition assignment includes broker 77, but no such broker is registered.";
-    let table: [(&Topic, Option<&[i32]>, i16, Option<&str>); 6] = [
+    let table: [Move<'_>; 6] = [
         (&topic, Some(&[node]), code::NONE, None),
         (&topic, Some(&[77]), 39, Some(unregistered)),
         (&topic, Some(&[node, 77]), 39, Some(unregistered)),
