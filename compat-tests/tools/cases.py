@@ -3,6 +3,7 @@
 Where the outcome depends on the partitioner, records have keys: without a key the producer chooses by chance.
 """
 
+import admin_cases
 import normalise
 
 TOPICS, GROUPS, CONFIGS = "kafka-topics", "kafka-consumer-groups", "kafka-configs"
@@ -211,7 +212,8 @@ def offsets(s):
     s.step("produce-last", PRODUCE, "--topic", "single", stdin="last\n")
     marks = ("--topic", "marks")
     s.step("latest", OFFSETS, *marks, expect=["^marks:0:", "^marks:1:"])
-    for time in ("-1", "-2", "-4", "-5", "latest", "earliest", "0", "4000000000000"):
+    for time in ("-1", "-2", "-4", "-5", "-6", "latest", "earliest", "earliest-pending-upload", "0",
+                 "4000000000000"):
         s.step(f"time{time}", OFFSETS, *marks, "--time", time, code=None)
     s.step("max-timestamp", OFFSETS, "--topic", "single", "--time", "-3", expect=["^single:0:3$"])
     s.step("max-timestamp-by-name", OFFSETS, "--topic", "single", "--time", "max-timestamp", expect=["^single:0:3$"])
@@ -289,3 +291,4 @@ def versions(s):
 
 
 CASES = [topics, console, groups, active_groups, configs, offsets, performance, verifiable, versions]
+CASES += admin_cases.CASES

@@ -16,6 +16,7 @@ REPLACEMENTS = [
     (re.compile(r"\b(?:127\.0\.0\.1|localhost):\d+"), "<broker>"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[:.,]\d{3}"), "<time>"),
     (re.compile(r"\b1[5-9]\d{11}\b"), "<ms>"),
+    (re.compile(r"/\S*?/(?:kafka-data/log|ottla-data)(?=[\"\s,]|$)"), "<log-dir>"),
     (re.compile(r"console-consumer-\d+"), "console-consumer-<n>"),
 ]
 SPACES = re.compile(r"[ \t]+")
@@ -87,3 +88,45 @@ def api_ranges(kept):
             name, key, missing, low, high = found.groups()
             ranges[(int(key), name)] = None if missing else (int(low), int(high or low))
     return ranges
+
+
+def features(kept):
+    """What kafka-features says of metadata.version; the epoch counts records."""
+    told = [line for line in kept if "metadata.version" in line]
+    return [re.sub(r"Epoch: \d+", "Epoch: #", line) for line in told]
+
+
+def log_dirs(kept):
+    """The report of kafka-log-dirs, one line per partition: paths differ, and the order is that of a hash map."""
+    told = []
+    for line in kept:
+        if not line.startswith("{"):
+            told.append(line)
+            continue
+        for broker in json.loads(line)["brokers"]:
+            for place in broker["logDirs"]:
+                told.append(f"broker {broker['broker']} error {place['error']} keys {sorted(place)}")
+                logs = [f"{one['partition']} size {one['size']} lag {one['offsetLag']} isFuture {one['isFuture']}"
+                        for one in place["partitions"]]
+                told += sorted(logs)
+    return told
+
+
+ENDPOINTS = re.compile(r'"endpoints": \[[^\]]*\]')
+ID = re.compile(r"(?<![\w-])[\w-]{22}(?![\w-])")
+
+
+def quorum(kept):
+    """What kafka-metadata-quorum says without numbers, ids and addresses."""
+    levelled = [ENDPOINTS.sub('"endpoints": [...]', ID.sub("<id>", line)) for line in kept]
+    return [NUMBER.sub("#", line) for line in levelled]
+
+
+def producers(kept):
+    """The table of kafka-transactions describe-producers: producer ids and times differ."""
+    return [re.sub(r"^\d+ (\d+) (\S+) (\d+) \S+ (\S+)$", r"# \1 \2 \3 # \4", line) for line in kept]
+
+
+def cluster(kept):
+    """What kafka-cluster says: the cluster's id and the port differ."""
+    return [re.sub(r"\b(localhost|127\.0\.0\.1) \d+\b", r"<host> #", ID.sub("<id>", line)) for line in kept]

@@ -62,7 +62,8 @@ class Session:
         return result.returncode, result.stdout.decode(errors="replace"), result.stderr.decode(errors="replace")
 
     def _command(self, name, args):
-        return [str(self.tool), name, "--bootstrap-server", self.broker.bootstrap, *args]
+        # A tool whose options belong to its commands is named with the command, as "kafka-cluster cluster-id".
+        return [str(self.tool), *name.split(), "--bootstrap-server", self.broker.bootstrap, *args]
 
     def step(self, label, name, *args, stdin=None, code=0, expect=(), unordered=False, view=None):
         """Runs a tool and keeps its output. `code=None`: any exit code. `expect`: patterns that some line must match.

@@ -7,8 +7,10 @@
 //! its sweep; what ApiVersions advertises is what is swept.
 
 mod admin;
+mod cluster;
 mod configs;
 mod data;
+mod disks;
 mod groups;
 mod topics;
 
@@ -82,10 +84,22 @@ cases! {
     22 init_producer_id => data::init_producer_id;
     23 offset_for_leader_epoch => data::offset_for_leader_epoch;
     32 describe_configs => configs::describe_configs;
+    33 alter_configs => configs::alter_configs;
+    34 alter_replica_log_dirs => disks::alter_replica_log_dirs;
+    35 describe_log_dirs => disks::describe_log_dirs;
     37 create_partitions => topics::create_partitions;
     42 delete_groups => groups::delete_groups;
+    43 elect_leaders => cluster::elect_leaders;
     44 incremental_alter_configs => configs::incremental_alter_configs;
+    45 alter_partition_reassignments => cluster::alter_partition_reassignments;
+    46 list_partition_reassignments => cluster::list_partition_reassignments;
+    47 offset_delete => groups::offset_delete;
+    55 describe_quorum => cluster::describe_quorum;
+    57 update_features => cluster::update_features;
     60 describe_cluster => admin::describe_cluster;
+    61 describe_producers => disks::describe_producers;
+    64 unregister_broker => cluster::unregister_broker;
+    74 list_config_resources => configs::list_config_resources;
     75 describe_topic_partitions => topics::describe_topic_partitions;
 }
 

@@ -12,10 +12,13 @@ use crate::config::{Config, Described, Synonym};
 use crate::error::{ApiError, ErrorCode};
 use crate::metadata::{ClusterImage, ResourceKind};
 
-/// What settings belong to, of the kinds that are served (`ConfigResource.Type`).
+/// What settings belong to (`ConfigResource.Type`).
 pub mod resource {
     pub const TOPIC: i8 = 2;
     pub const BROKER: i8 = 4;
+    pub const BROKER_LOGGER: i8 = 8;
+    pub const CLIENT_METRICS: i8 = 16;
+    pub const GROUP: i8 = 32;
 }
 
 impl Services {

@@ -16,7 +16,7 @@ use crate::api::table::{self, Api};
 use crate::env::BoxFuture;
 use crate::wire::header::{self, RequestHead};
 use crate::wire::reply::{Body, NotEncodable, Response, ResponseTo};
-use crate::wire::{guard, schema};
+use crate::wire::{bridge, guard, schema};
 
 /// What becomes of a request, once its ordered part is done.
 pub enum Outcome {
@@ -114,15 +114,21 @@ impl Answer for Body {
 }
 
 /// Decodes a body that the guard has passed; `None` closes the connection.
-pub(super) fn decode<Q: Decodable>(ctx: &Context, mut body: Bytes) -> Option<Q> {
-    match Q::decode(&mut body, ctx.request.version) {
+pub(super) fn decode<Q: Decodable>(ctx: &Context, body: Bytes) -> Option<Q> {
+    let (api_key, version) = (ctx.request.api_key, ctx.request.version);
+    match decode_in::<Q>(api_key, version, body) {
         Ok(request) => Some(request),
         Err(error) => {
-            let (api_key, version) = (ctx.request.api_key, ctx.request.version);
             tracing::info!(connection = ctx.connection.id, api_key, version, "connection closed: {error}");
             None
         }
     }
+}
+
+/// Decodes a body of `version`, over the bridge where the protocol crate lacks it.
+pub(super) fn decode_in<Q: Decodable>(api_key: i16, version: i16, body: Bytes) -> Result<Q, String> {
+    let mut body = bridge::request(api_key, version, body).map_err(|malformed| malformed.to_string())?;
+    Q::decode(&mut body, bridge::via(api_key, version)).map_err(|error| error.to_string())
 }
 
 /// Turns a handler's reply into an outcome: encodes the answer, now or when it comes.

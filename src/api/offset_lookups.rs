@@ -19,6 +19,8 @@ pub mod special {
     pub const EARLIEST_LOCAL: i64 = -4;
     /// The last offset in remote storage (KIP-1005): there is none.
     pub const LATEST_TIERED: i64 = -5;
+    /// The first offset that is not in remote storage yet (KIP-1023): without remote storage there is none.
+    pub const EARLIEST_PENDING_UPLOAD: i64 = -6;
 }
 
 /// What to look up.
@@ -48,6 +50,7 @@ pub fn is_known(timestamp: i64, version: i16) -> bool {
         special::MAX_TIMESTAMP => 7,
         special::EARLIEST_LOCAL => 8,
         special::LATEST_TIERED => 9,
+        special::EARLIEST_PENDING_UPLOAD => 11,
         _ => return false,
     };
     version >= since
@@ -69,7 +72,7 @@ pub async fn locate(partition: &Partition, lookup: Lookup) -> Result<Option<Loca
             let offset = offsets.log_start;
             return Ok(Some(Located { offset, timestamp: -1, epoch: partition.epoch_at(offset) }));
         }
-        special::LATEST_TIERED => return Ok(None),
+        special::LATEST_TIERED | special::EARLIEST_PENDING_UPLOAD => return Ok(None),
         special::MAX_TIMESTAMP => partition.offset_of_max_timestamp(isolation, leader_epoch).await?,
         target => partition.offset_for_timestamp(target, isolation, leader_epoch).await?,
     };

@@ -5,11 +5,13 @@
 
 use std::ops::Range;
 
-use crate::error::ApiError;
-use crate::ids::{ProducerId, TopicId};
+use crate::error::{ApiError, ErrorCode};
+use crate::ids::{BrokerId, PartitionIndex, ProducerId, TopicId};
 use crate::metadata::brokers::{self, Registration};
 use crate::metadata::controller::{MetadataAsk, Round};
 use crate::metadata::features::{self, FeatureUpdate};
+use crate::metadata::leaders::{self, Election};
+use crate::metadata::reassignments::{self, Reassignment};
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::settings::{self, SettingAlteration};
 use crate::metadata::topics::{self, CreatedTopic, Growth, NewTopic};
@@ -167,5 +169,81 @@ impl MetadataAsk for JoinCluster {
         let records = brokers::decide_unfence(round.image(), id, epoch)?;
         round.accept(records);
         Ok(epoch)
+    }
+}
+
+/// Take a broker out of the cluster.
+pub struct UnregisterBroker {
+    pub id: BrokerId,
+    /// The same broker, if it is alive: it registers again in the same round, so that nobody sees it gone.
+    pub returning: Option<Registration>,
+}
+
+impl MetadataAsk for UnregisterBroker {
+    type Answer = Result<(), ApiError>;
+
+    fn decide(self, round: &mut Round) -> Self::Answer {
+        let records = brokers::decide_unregister(round.image(), self.id)?;
+        round.accept(records);
+        match self.returning {
+            Some(registration) => JoinCluster { registration }.decide(round).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Elect leaders.
+pub struct ElectLeaders {
+    pub election: Election,
+    /// `None`: every partition of every topic.
+    pub partitions: Option<Vec<(String, PartitionIndex)>>,
+}
+
+/// A partition by topic name and index, and how its election went.
+pub type Elected = (String, PartitionIndex, Result<(), ApiError>);
+
+impl MetadataAsk for ElectLeaders {
+    /// In the order of the request. Asked for all, partitions that need no election are left out.
+    type Answer = Vec<Elected>;
+
+    fn decide(self, round: &mut Round) -> Self::Answer {
+        let all = self.partitions.is_none();
+        let partitions = self.partitions.unwrap_or_else(|| every_partition(round));
+        let mut answers = Vec::with_capacity(if all { 0 } else { partitions.len() });
+        for (topic, index) in partitions {
+            let decided = leaders::decide_elect(round.image(), &topic, index, self.election);
+            let outcome = decided.map(|records| round.accept(records));
+            if !(all && outcome.as_ref().is_err_and(|why| why.code == ErrorCode::ElectionNotNeeded)) {
+                answers.push((topic, index, outcome));
+            }
+        }
+        answers
+    }
+}
+
+fn every_partition(round: &Round) -> Vec<(String, PartitionIndex)> {
+    let topics = round.image().topics.iter();
+    let partitions =
+        topics.flat_map(|topic| (0..).zip(&topic.partitions).map(|(index, _)| (topic.name.to_string(), index)));
+    partitions.collect()
+}
+
+/// Move replicas, or call moves off.
+pub struct Reassign {
+    pub reassignments: Vec<Reassignment>,
+    pub factor_may_change: bool,
+}
+
+impl MetadataAsk for Reassign {
+    /// In the order of the request.
+    type Answer = Vec<Result<(), ApiError>>;
+
+    fn decide(self, round: &mut Round) -> Self::Answer {
+        let reassign = |asked: Reassignment| {
+            let records = reassignments::decide_reassign(round.image(), &asked, self.factor_may_change)?;
+            round.accept(records);
+            Ok(())
+        };
+        self.reassignments.into_iter().map(reassign).collect()
     }
 }

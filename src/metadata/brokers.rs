@@ -210,3 +210,16 @@ pub fn decide_unfence(image: &ClusterImage, id: BrokerId, epoch: i64) -> Result<
     records.extend(leaders::returned(image, id));
     Ok(records)
 }
+
+/// Decides that a broker is no longer part of the cluster. Partitions that only it can lead stay without a leader until
+/// it registers again.
+pub fn decide_unregister(image: &ClusterImage, id: BrokerId) -> Result<Vec<MetadataRecord>, ApiError> {
+    let Some(broker) = image.brokers.by_id(id) else {
+        let message = format!("Broker ID {id} is not currently registered");
+        return Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, message));
+    };
+    let mut records = leaders::without(image, id);
+    records.extend(leaders::orphaned(image, id));
+    records.push(MetadataRecord::UnregisterBroker { id, epoch: broker.epoch });
+    Ok(records)
+}

@@ -1,7 +1,8 @@
 //! Finalized feature levels (KIP-584): the section of the image, its replay, and the decision to change them.
 //!
-//! Invariant: a feature at level 0 is absent. Our records do not depend on `metadata.version`, so lowering it loses
-//! nothing and is allowed as a safe downgrade. Sentences are Kafka's (`FeatureControlManager`). Pure.
+//! Invariant: a feature at level 0 is absent. Our records do not depend on `metadata.version`, but tools are told what
+//! Kafka tells them: it is only lowered past levels that added no record there. Sentences are Kafka's
+//! (`FeatureControlManager`). Pure.
 
 use std::sync::Arc;
 
@@ -13,6 +14,10 @@ use crate::metadata::record::MetadataRecord;
 
 const METADATA_VERSION: &str = "metadata.version";
 const KRAFT_VERSION: &str = "kraft.version";
+
+/// The levels of `metadata.version` that brought new records: a downgrade from one of them may lose something
+/// (`MetadataVersion.didMetadataChange`).
+const LEVELS_WITH_RECORDS: [i16; 9] = [7, 8, 11, 13, 14, 15, 17, 23, 30];
 
 /// The finalized level of every feature that is on.
 #[derive(Clone, PartialEq, Default, Debug)]
@@ -51,6 +56,8 @@ pub enum UpgradeType {
     Upgrade,
     SafeDowngrade,
     UnsafeDowngrade,
+    /// A number that nobody knows.
+    Unknown,
 }
 
 /// A level to finalize; 0 switches the feature off.
@@ -66,11 +73,7 @@ pub fn decide_update(image: &ClusterImage, updates: &[FeatureUpdate]) -> Result<
     let mut records = Vec::new();
     for update in updates {
         if let Err(why) = check(image, update) {
-            let message = format!(
-                "The update failed for all features since the following feature had an error: Invalid update \
-                 version {} for feature {}. {why}",
-                update.level, update.name
-            );
+            let message = format!("The update failed for all features since the following feature had an error: {why}");
             return Err(ApiError::new(ErrorCode::InvalidUpdateVersion, message));
         }
         if image.features.level(&update.name) != update.level {
@@ -81,11 +84,24 @@ pub fn decide_update(image: &ClusterImage, updates: &[FeatureUpdate]) -> Result<
 }
 
 fn check(image: &ClusterImage, update: &FeatureUpdate) -> Result<(), String> {
+    let current = image.features.level(&update.name);
+    check_level(image, update, current)
+        .map_err(|why| format!("Invalid update version {} for feature {}. {why}", update.level, update.name))?;
+    if update.name == METADATA_VERSION && update.level < current {
+        check_metadata_downgrade(update, current)
+    } else {
+        Ok(())
+    }
+}
+
+fn check_level(image: &ClusterImage, update: &FeatureUpdate, current: i16) -> Result<(), String> {
+    if update.upgrade_type == UpgradeType::Unknown {
+        return Err("The controller does not support the given upgrade type.".into());
+    }
     if update.level < 0 {
         return Err("A feature version cannot be less than 0.".into());
     }
     check_supported(image, update)?;
-    let current = image.features.level(&update.name);
     let upgrade = update.upgrade_type == UpgradeType::Upgrade;
     if update.level < current && upgrade {
         return Err("Can't downgrade the version of this feature without setting the upgrade type to either safe or \
@@ -98,11 +114,22 @@ fn check(image: &ClusterImage, update: &FeatureUpdate) -> Result<(), String> {
     if update.level < current && update.name == KRAFT_VERSION {
         return Err("Can't downgrade the version of this feature.".into());
     }
-    if update.level < current && update.name == METADATA_VERSION && update.upgrade_type == UpgradeType::UnsafeDowngrade
-    {
-        return Err("Unsafe metadata downgrade is not supported in this version.".into());
+    if image.brokers.iter().all(|broker| !broker.features.contains_key(&update.name)) {
+        return Err(format!("Feature {} not found.", update.name));
     }
     Ok(())
+}
+
+fn check_metadata_downgrade(update: &FeatureUpdate, current: i16) -> Result<(), String> {
+    if !LEVELS_WITH_RECORDS.iter().any(|level| (update.level + 1..=current).contains(level)) {
+        return Ok(());
+    }
+    let why = if update.upgrade_type == UpgradeType::UnsafeDowngrade {
+        "Unsafe metadata downgrade is not supported in this version."
+    } else {
+        "Refusing to perform the requested downgrade because it might delete metadata information."
+    };
+    Err(format!("Unsupported metadata.version downgrade from {current} to {}. {why}", update.level))
 }
 
 /// Every registered broker must be able to work at the level. The voter is one of them, so Kafka's words for
@@ -113,6 +140,8 @@ fn check_supported(image: &ClusterImage, update: &FeatureUpdate) -> Result<(), S
     for (id, features) in known {
         let who = if controller == Some(id) { format!("Local controller {id}") } else { format!("Broker {id}") };
         match features.get(&update.name) {
+            // A feature that is off is as good as one that is not there.
+            None if update.level == 0 => {}
             None => return Err(format!("{who} does not support this feature.")),
             Some((min, max)) if !(*min..=*max).contains(&update.level) => {
                 return Err(format!("{who} only supports versions {min}-{max}"));

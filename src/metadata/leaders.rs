@@ -1,9 +1,10 @@
-//! Who leads: what a broker's restart means for the partitions it has replicas of.
+//! Who leads: what a broker's restart, or its leave, means for the partitions it has replicas of; elections on demand.
 //!
 //! Invariants: the last member of an ISR never leaves it, because only that replica is known to have everything; a
 //! broker that restarts leads under a new leader epoch, even if nobody else could have led meanwhile, so that what its
 //! earlier life promised cannot be confused with what the new one knows. Pure.
 
+use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, PartitionIndex};
 use crate::metadata::image::ClusterImage;
 use crate::metadata::record::MetadataRecord;
@@ -32,6 +33,70 @@ pub fn returned(image: &ClusterImage, broker: BrokerId) -> Vec<MetadataRecord> {
         let elected = waiting && partition.isr.contains(&broker);
         elected.then(|| PartitionChange { leader: Some(Some(broker)), ..PartitionChange::default() })
     })
+}
+
+/// Leaves the partitions that only this broker can lead without a leader: it has left for good, or until it is back.
+pub fn orphaned(image: &ClusterImage, broker: BrokerId) -> Vec<MetadataRecord> {
+    changes(image, |partition| {
+        let orphaned = partition.leader == Some(broker) && partition.isr == [broker];
+        orphaned.then(|| PartitionChange { leader: Some(None), ..PartitionChange::default() })
+    })
+}
+
+/// Whom an election on demand may choose (`ElectionType`, KIP-460).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Election {
+    /// The first replica, if it is in sync; where nobody leads, any replica that is.
+    Preferred,
+    /// Where nobody leads: a replica that is in sync, or else the first that lives, whatever it has.
+    Unclean,
+}
+
+/// Decides an election of one partition. `ElectionNotNeeded`, `PreferredLeaderNotAvailable` or
+/// `EligibleLeadersNotAvailable` if the leader stays who it is.
+pub fn decide_elect(
+    image: &ClusterImage,
+    name: &str,
+    index: PartitionIndex,
+    election: Election,
+) -> Result<Vec<MetadataRecord>, ApiError> {
+    let unknown = |what: String| ApiError::new(ErrorCode::UnknownTopicOrPartition, format!("No such {what}"));
+    let topic = image.topics.by_name(name).ok_or_else(|| unknown(format!("topic as {name}")))?;
+    let partition = topic.partition(index).ok_or_else(|| unknown(format!("partition as {name}-{index}")))?;
+    let change = match election {
+        Election::Preferred => elect_preferred(image, partition)?,
+        Election::Unclean => elect_any(image, partition)?,
+    };
+    Ok(vec![MetadataRecord::PartitionChange { topic: topic.id, index, change }])
+}
+
+fn elect_preferred(image: &ClusterImage, partition: &PartitionRegistration) -> Result<PartitionChange, ApiError> {
+    if partition.leader.is_some() && partition.leader.as_ref() == partition.replicas.first() {
+        return Err(ErrorCode::ElectionNotNeeded.into());
+    }
+    let able = |id: &&BrokerId| partition.isr.contains(id) && image.brokers.is_active(**id);
+    let preferred = partition.replicas.first().filter(able);
+    let instead = || partition.replicas.iter().find(able).filter(|_| partition.leader.as_ref().filter(able).is_none());
+    let elected = preferred.or_else(instead).copied().ok_or(ErrorCode::PreferredLeaderNotAvailable)?;
+    Ok(PartitionChange { leader: Some(Some(elected)), ..PartitionChange::default() })
+}
+
+fn elect_any(image: &ClusterImage, partition: &PartitionRegistration) -> Result<PartitionChange, ApiError> {
+    if partition.leader.is_some() {
+        return Err(ErrorCode::ElectionNotNeeded.into());
+    }
+    let mut active = partition.replicas.iter().copied().filter(|id| image.brokers.is_active(*id)).peekable();
+    let first = active.peek().copied().ok_or(ErrorCode::EligibleLeadersNotAvailable)?;
+    let change = match active.find(|id| partition.isr.contains(id)) {
+        Some(in_sync) => PartitionChange { leader: Some(Some(in_sync)), ..PartitionChange::default() },
+        None => PartitionChange {
+            leader: Some(Some(first)),
+            isr: Some(vec![first]),
+            recovering: Some(true),
+            ..PartitionChange::default()
+        },
+    };
+    Ok(change)
 }
 
 fn changes(

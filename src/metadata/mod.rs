@@ -16,6 +16,7 @@ mod image;
 mod leaders;
 mod placement;
 mod quorum;
+mod reassignments;
 mod record;
 #[cfg(test)]
 mod script;
@@ -30,14 +31,16 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub use asks::PRODUCER_IDS_PER_BLOCK;
+pub use asks::{Elected, PRODUCER_IDS_PER_BLOCK};
 pub use brokers::{Broker, Brokers, Endpoint, Registration};
 pub use controller::{MetadataAsk, Round};
 pub use features::{FeatureUpdate, Features, UpgradeType};
 pub use image::{ActiveController, ClusterImage, ImageIndex, Misfit};
+pub use leaders::Election;
 pub use quorum::StartError;
 pub use quorum::rocks_store::RocksMetaStore;
 pub use quorum::store::{MemoryStore, MetaStore, Write};
+pub use reassignments::{Reassignment, is_under_way};
 pub use record::{BrokerChange, MetadataRecord};
 pub use settings::{
     Alteration, ResourceKind, Rules, SettingAlteration, SettingChange, SettingMap, Settings, SettingsCheck,
@@ -48,7 +51,7 @@ pub use topics::{
 
 use crate::env::Env;
 use crate::error::ApiError;
-use crate::ids::{BrokerId, KafkaUuid, ProducerId, TopicId};
+use crate::ids::{BrokerId, KafkaUuid, PartitionIndex, ProducerId, TopicId};
 use crate::metadata::controller::{Asks, Controller};
 use crate::metadata::quorum::{Quorum, QuorumOptions};
 
@@ -93,8 +96,8 @@ pub struct Metadata {
     quorum: Quorum,
     asks: Asks,
     ended: watch::Receiver<Option<String>>,
-    broker_epoch: i64,
-    incarnation: KafkaUuid,
+    /// What this broker says of itself, whenever it registers.
+    registration: Arc<Registration>,
 }
 
 impl Metadata {
@@ -117,10 +120,10 @@ impl Metadata {
         let ended = supervise(env, controller);
 
         let BrokerProfile { rack, endpoints, features, log_dirs } = options.broker;
-        let registration = Registration { id: node, incarnation, rack, endpoints, features, log_dirs };
-        let joined = asks.ask(asks::JoinCluster { registration }).await.and_then(|joined| joined);
-        match joined {
-            Ok(broker_epoch) => Ok(Metadata { env: env.clone(), quorum, asks, ended, broker_epoch, incarnation }),
+        let registration = Arc::new(Registration { id: node, incarnation, rack, endpoints, features, log_dirs });
+        let join = asks::JoinCluster { registration: (*registration).clone() };
+        match asks.ask(join).await.and_then(|joined| joined) {
+            Ok(_) => Ok(Metadata { env: env.clone(), quorum, asks, ended, registration }),
             Err(refused) => {
                 quorum.shutdown().await;
                 Err(StartError::Quorum(format!("cannot join the cluster: {refused}")))
@@ -138,14 +141,14 @@ impl Metadata {
         self.quorum.watch()
     }
 
-    /// The epoch under which this broker is registered.
+    /// The epoch under which this broker is registered; -1 if it is not.
     pub fn broker_epoch(&self) -> i64 {
-        self.broker_epoch
+        self.image().brokers.by_id(self.registration.id).map_or(-1, |broker| broker.epoch)
     }
 
     /// The id of this life of the process.
     pub fn incarnation(&self) -> KafkaUuid {
-        self.incarnation
+        self.registration.incarnation
     }
 
     /// Asks the controller and waits until the answer is applied. `NOT_CONTROLLER`: it had no effect, ask again.
@@ -195,6 +198,30 @@ impl Metadata {
     /// Finalizes feature levels: all of them, or none.
     pub async fn update_features(&self, updates: Vec<FeatureUpdate>, validate: bool) -> Result<(), ApiError> {
         self.ask(asks::UpdateFeatures { updates, validate }).await.and_then(|answer| answer)
+    }
+
+    /// Elects leaders of these partitions, or of all that need it.
+    pub async fn elect_leaders(
+        &self,
+        election: Election,
+        partitions: Option<Vec<(String, PartitionIndex)>>,
+    ) -> Result<Vec<Elected>, ApiError> {
+        self.ask(asks::ElectLeaders { election, partitions }).await
+    }
+
+    /// Moves replicas, or calls moves off; answers in the order of `reassignments`.
+    pub async fn reassign(
+        &self,
+        reassignments: Vec<Reassignment>,
+        factor_may_change: bool,
+    ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
+        self.ask(asks::Reassign { reassignments, factor_may_change }).await
+    }
+
+    /// Takes a broker out of the cluster. This broker, which is alive, is back at once under a new epoch.
+    pub async fn unregister_broker(&self, id: BrokerId) -> Result<(), ApiError> {
+        let returning = (id == self.registration.id).then(|| (*self.registration).clone());
+        self.ask(asks::UnregisterBroker { id, returning }).await.and_then(|answer| answer)
     }
 
     /// Waits until this node can no longer take part in the quorum, and says why. The process must end then.

@@ -116,6 +116,30 @@ impl Runner {
                 let registration = registration(&words);
                 self.decide(asks::JoinCluster { registration }, |answer| said(&answer));
             }
+            "unregister" => {
+                let id = BrokerId(words.0[0].parse().unwrap());
+                let returning = words.has("alive").then(|| registration(&words));
+                self.decide(asks::UnregisterBroker { id, returning }, |answer| said(&answer));
+            }
+            "elect" => {
+                let election = if words.has("unclean") { Election::Unclean } else { Election::Preferred };
+                let partition = |word: &&str| {
+                    let (topic, index) = word.rsplit_once(':')?;
+                    Some((topic.to_owned(), index.parse().unwrap()))
+                };
+                let partitions = (!words.has("all")).then(|| words.0.iter().filter_map(partition).collect());
+                self.decide(asks::ElectLeaders { election, partitions }, |elected| {
+                    let said = |(topic, index, outcome)| format!("{topic}-{index} {}", said(&outcome));
+                    elected.into_iter().map(said).collect::<Vec<_>>().join("\n= ")
+                });
+            }
+            "reassign" => {
+                let (topic, index) = words.0[0].rsplit_once(':').unwrap();
+                let target = words.value("to").map(|text| broker_lists(text).concat());
+                let asked = Reassignment { topic: topic.into(), index: index.parse().unwrap(), target };
+                let factor_may_change = !words.has("same-factor");
+                self.decide(asks::Reassign { reassignments: vec![asked], factor_may_change }, said_all);
+            }
             "register" => self.decide(Register(registration(&words)), |answer| said(&answer)),
             "claim" => self.decide(Claim, |()| "claimed".into()),
             other => panic!("no such ask: {other}"),
@@ -249,6 +273,7 @@ fn change(word: &str) -> (String, SettingChange) {
 
 fn feature_updates(words: &Words<'_>) -> Vec<FeatureUpdate> {
     let upgrade_type = match (words.has("safe"), words.has("unsafe")) {
+        _ if words.has("unknown") => UpgradeType::Unknown,
         (true, _) => UpgradeType::SafeDowngrade,
         (_, true) => UpgradeType::UnsafeDowngrade,
         _ => UpgradeType::Upgrade,
@@ -293,7 +318,16 @@ fn described(record: &MetadataRecord) -> String {
         MetadataRecord::PartitionChange { topic, index, change } => {
             let isr = change.isr.as_ref().map_or(String::new(), |isr| format!(" isr={}", list(isr)));
             let leader = change.leader.map_or(String::new(), |leader| format!(" leader={}", list(leader.as_slice())));
-            format!("PartitionChange {}-{index}{isr}{leader}", topic.0)
+            let replicas = |what: &str, ids: &Option<Vec<BrokerId>>| {
+                ids.as_ref().map_or(String::new(), |ids| format!(" {what}={}", list(ids)))
+            };
+            let replicas = [
+                replicas("replicas", &change.replicas),
+                replicas("adding", &change.adding),
+                replicas("removing", &change.removing),
+            ]
+            .concat();
+            format!("PartitionChange {}-{index}{replicas}{isr}{leader}", topic.0)
         }
         other => format!("{other:?}"),
     }
@@ -316,6 +350,16 @@ fn brokers() {
 #[test]
 fn settings() {
     run("settings.txt");
+}
+
+#[test]
+fn elections() {
+    run("elections.txt");
+}
+
+#[test]
+fn reassignments() {
+    run("reassignments.txt");
 }
 
 #[test]
@@ -353,6 +397,16 @@ const ASKS: &[&str] = &[
     "producer-ids",
     "features transaction.version=2",
     "features transaction.version=0 safe",
+    "elect all",
+    "elect all unclean",
+    "elect c:0",
+    "reassign a:0 to=1",
+    "reassign a:0 to=2",
+    "reassign c:1 to=1",
+    "reassign a:0",
+    "unregister 1",
+    "unregister 2",
+    "unregister 1 alive life=3",
 ];
 
 proptest::proptest! {

@@ -399,7 +399,11 @@ fn assigned_replicas(image: &ClusterImage, topic: &NewTopic) -> Result<Vec<Vec<B
     Ok(by_index.into_values().collect())
 }
 
-fn check_assignment(image: &ClusterImage, replicas: &[BrokerId], factor: Option<usize>) -> Result<(), ApiError> {
+pub(super) fn check_assignment(
+    image: &ClusterImage,
+    replicas: &[BrokerId],
+    factor: Option<usize>,
+) -> Result<(), ApiError> {
     let refuse = |why: String| Err(bad_assignment(format!("The manual partition assignment includes {why}")));
     if replicas.is_empty() {
         return refuse("an empty replica list.".into());

@@ -3,7 +3,9 @@
 //! The reconciler is the only one that creates, re-roles or deletes a partition; everyone else looks one up. News
 //! travels upwards as [`PartitionEvent`]s, in order per partition.
 
+mod log_dirs;
 mod partition;
+mod producers;
 mod reconciler;
 mod retention;
 mod waiters;
@@ -15,7 +17,9 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+pub use log_dirs::{HostedLog, LogDir};
 pub use partition::{AppendRefused, Divergence, Isolation, LogOffsets, Meters, Origin, Partition, Read, ReadAsk};
+pub use producers::ActiveProducer;
 pub use reconciler::Reconciler;
 pub use retention::RetentionSweep;
 pub use waiters::{Commit, FetchWait};

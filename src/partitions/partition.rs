@@ -13,11 +13,12 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::producers::ActiveProducer;
 use super::waiters::{Commit, FetchWait, Waiters};
 use crate::config::{CompressionType, TimestampType, TopicSettings};
 use crate::env::{BoxFuture, Env};
 use crate::error::ErrorCode;
-use crate::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition, TopicName, WallMillis};
+use crate::ids::{KafkaUuid, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition, TopicName, WallMillis};
 use crate::records::{self, BatchHeader, Checked, Compression, ProduceRefused, ProduceRules, Timestamps};
 use crate::sabotage;
 use crate::storage::engine::Poisoned;
@@ -287,6 +288,18 @@ impl Partition {
     /// Bytes and chunks of the log, for metrics and DescribeLogDirs.
     pub fn size(&self) -> (u64, usize) {
         self.core.lock().log.as_ref().map_or((0, 0), |log| (log.bytes(), log.chunks()))
+    }
+
+    /// The id of the data directory it lies in; `None` once it is deleted.
+    pub fn directory(&self) -> Option<KafkaUuid> {
+        self.core.lock().log.as_ref().map(PartitionLog::directory)
+    }
+
+    /// Every producer the log knows, in the order of ids.
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        let core = self.core.lock();
+        let producers = core.log.iter().flat_map(|log| log.producers().iter());
+        producers.map(|(id, producer)| ActiveProducer::new(id, producer)).collect()
     }
 
     /// Active idempotent producers, for metrics.

@@ -129,6 +129,14 @@ pub struct DirOptions {
     pub tail_bytes: usize,
 }
 
+/// The room of a file system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    pub total_bytes: u64,
+    /// What is left for those without privileges.
+    pub usable_bytes: u64,
+}
+
 /// An open data directory.
 pub struct DataDir {
     pub id: KafkaUuid,
@@ -177,7 +185,7 @@ impl DataDir {
                 _ => return Err(format!("log.dirs: {}: malformed format row", path.display())),
             },
         };
-        let home = LogHome { engine, tail: Arc::new(TailCache::new(options.tail_bytes)) };
+        let home = LogHome { directory: id, engine, tail: Arc::new(TailCache::new(options.tail_bytes)) };
         Ok(DataDir {
             id,
             path,
@@ -190,6 +198,13 @@ impl DataDir {
 
     pub fn engine(&self) -> &Engine {
         &self.home.engine
+    }
+
+    /// How much the file system holds and has left; `None` if it does not tell. Blocking.
+    pub fn space(&self) -> Option<Space> {
+        let volume = rustix::fs::statvfs(&self.path).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
+        Some(Space { total_bytes: bytes(volume.f_blocks), usable_bytes: bytes(volume.f_bavail) })
     }
 
     /// Bytes of the tail cache in use.

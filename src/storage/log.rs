@@ -18,7 +18,7 @@ use super::retention::{self, Chunk};
 use super::state::{self, LogState};
 use super::tail::{Tail, TailCache};
 use crate::error::ErrorCode;
-use crate::ids::{LeaderEpoch, Offset, ProducerId, TopicIdPartition, WallMillis};
+use crate::ids::{KafkaUuid, LeaderEpoch, Offset, ProducerId, TopicIdPartition, WallMillis};
 use crate::records::{self, BatchHeader, Checked, Timestamps};
 use crate::sabotage;
 
@@ -28,6 +28,8 @@ const CHUNK_BYTES: u64 = 1 << 20;
 /// What a log shares with the others of its directory.
 #[derive(Clone)]
 pub struct LogHome {
+    /// The id of the directory.
+    pub directory: KafkaUuid,
     pub engine: Engine,
     pub tail: Arc<TailCache>,
 }
@@ -143,6 +145,11 @@ impl PartitionLog {
 
     pub fn id(&self) -> TopicIdPartition {
         self.state.id
+    }
+
+    /// The id of the directory it lies in.
+    pub fn directory(&self) -> KafkaUuid {
+        self.home.directory
     }
 
     /// First readable offset.

@@ -12,12 +12,12 @@ use super::Malformed;
 use super::primitives::Cursor;
 use super::schema::{Kind, Message, Struct};
 
-/// Most array elements in one body, plain numbers aside.
+/// Most array elements in one body.
 ///
 /// An element can be as short as two bytes; decoded and answered it takes up to 0.5 KB (DescribeGroups of a million
-/// names took 507 MiB, measured), so bytes alone would allow hundreds of times the size of a request. Kafka's clusters
-/// hold at most a few hundred thousand partitions and no client names all of them in one request. Numbers take what
-/// they took on the wire and are not counted.
+/// names took 507 MiB, measured), so bytes alone would allow hundreds of times the size of a request. Numbers count as
+/// the rest do: most are indexes of partitions, each of which is answered with a struct. Kafka's clusters hold at most
+/// a few hundred thousand partitions and no client names all of them in one request.
 pub const ELEMENTS_MAX: usize = 200_000;
 
 /// An unknown tagged field counts as this many elements: the first one of a struct costs a map node of 400 bytes.
@@ -28,6 +28,13 @@ pub fn walk(message: &Message, body: &[u8]) -> Result<usize, Malformed> {
     let mut walk = Walk { cursor: Cursor::new(body), elements: 0 };
     walk.fields(&message.body)?;
     Ok(walk.cursor.position())
+}
+
+/// Takes one value of this kind off the front.
+pub(super) fn take<'a>(kind: &Kind, cursor: &mut Cursor<'a>) -> Result<&'a [u8], Malformed> {
+    let mut ahead = Walk { cursor: cursor.clone(), elements: 0 };
+    ahead.value(kind)?;
+    cursor.take(ahead.cursor.position() - cursor.position())
 }
 
 struct Walk<'a> {
@@ -86,9 +93,7 @@ impl Walk<'_> {
         if count > self.cursor.remaining() / element.bytes_min() {
             return Err(self.cursor.malformed("array longer than its bytes"));
         }
-        if !matches!(element, Kind::Scalar(_)) {
-            self.count(count)?;
-        }
+        self.count(count)?;
         if element.is_fixed() {
             return self.cursor.take(count * element.bytes_min()).map(drop);
         }
@@ -187,6 +192,18 @@ mod tests {
         };
         assert!(walk(metadata, &body(ELEMENTS_MAX)).is_ok());
         assert!(walk(metadata, &body(ELEMENTS_MAX + 1)).is_err());
+
+        // OffsetFetch v8: one group, one topic, its partitions.
+        let indexes = |count: usize| {
+            let mut body = bytes::BytesMut::from(&[2u8, 2, b'g', 2, 2, b't'][..]);
+            super::super::primitives::put_length(&mut body, true, Some(count));
+            body.extend(std::iter::repeat_n(0u8, 4 * count));
+            body.extend([0, 0, 0, 0]);
+            body
+        };
+        let fetch = schema::request(9, 8).unwrap();
+        assert!(walk(fetch, &indexes(ELEMENTS_MAX - 2)).is_ok());
+        assert!(walk(fetch, &indexes(ELEMENTS_MAX)).is_err(), "numbers count, too");
     }
 
     #[test]

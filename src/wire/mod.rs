@@ -2,13 +2,14 @@
 //!
 //! A request comes in as a [`frame`] (four bytes of size, then the rest), starts with a [`header`], and its body is
 //! walked by [`guard`] along its [`schema`] before the protocol crate decodes it. A reply goes out as a
-//! [`reply::Response`]: one buffer of our own and any number of slices that were never copied. [`generate`] makes
-//! random bodies for tests.
+//! [`reply::Response`]: one buffer of our own and any number of slices that were never copied. Versions that the crate
+//! lacks go over a [`bridge`], both ways. [`generate`] makes random bodies for tests.
 //!
 //! Invariants: nothing here opens a socket or awaits. No length read from the wire is used before it was compared with
 //! the bytes that are there. The guard has always run before the protocol crate decodes, because the crate allocates
 //! whatever an array count asks for.
 
+pub mod bridge;
 pub mod frame;
 pub mod generate;
 pub mod guard;

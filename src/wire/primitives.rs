@@ -8,6 +8,7 @@ use bytes::{BufMut, BytesMut};
 use super::Malformed;
 
 /// A position in bytes that came from outside.
+#[derive(Clone)]
 pub struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,

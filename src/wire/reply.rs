@@ -12,6 +12,7 @@ use std::io::IoSlice;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::Encodable;
 
+use super::bridge;
 use super::frame::SIZE_BYTES;
 use super::header::put_response;
 
@@ -66,8 +67,15 @@ impl Response {
     /// Encodes a message of the protocol crate.
     pub fn encode(to: ResponseTo, message: &impl Encodable) -> Result<Response, NotEncodable> {
         let mut out = Response::start(to);
-        message.encode(&mut out, to.version).map_err(|error| NotEncodable(error.to_string()))?;
-        Response::seal(out, Vec::new())
+        let known = bridge::via(to.api_key, to.version);
+        if known == to.version {
+            message.encode(&mut out, known).map_err(|error| NotEncodable(error.to_string()))?;
+            return Response::seal(out, Vec::new());
+        }
+        let mut body = BytesMut::new();
+        message.encode(&mut body, known).map_err(|error| NotEncodable(error.to_string()))?;
+        let body = bridge::response(to.api_key, to.version, body.freeze());
+        Response::seal(out, vec![body.map_err(|error| NotEncodable(error.to_string()))?])
     }
 
     /// Puts size and header in front of a body that is already encoded.

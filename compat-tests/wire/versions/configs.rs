@@ -3,7 +3,10 @@
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use kafka_protocol::messages::{
+    AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
+    alter_configs_request,
+};
 
 use super::Lab;
 use crate::asks::{code, text};
@@ -184,4 +187,82 @@ pub fn alter(
     assert_eq!((answer.resource_type, answer.resource_name.as_str()), (kind, name));
     assert_eq!(answer.error_message.is_some(), answer.error_code != code::NONE, "{:?}", answer.error_message);
     answer.error_code
+}
+
+/// AlterConfigs 33: these settings and no others.
+pub fn alter_configs(lab: &mut Lab, version: i16) {
+    let topic = lab.topic(1).name;
+    let node = lab.broker.node().to_string();
+    let client = &mut lab.client;
+    let set = |client: &mut Client, (kind, name): (i8, &str), settings: &[(&str, Option<&str>)], validate: bool| {
+        let config = |(name, value): &(&str, Option<&str>)| {
+            alter_configs_request::AlterableConfig::default().with_name(text(name)).with_value(value.map(text))
+        };
+        let resource = alter_configs_request::AlterConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(text(name))
+            .with_configs(settings.iter().map(config).collect());
+        let request = AlterConfigsRequest::default().with_resources(vec![resource]).with_validate_only(validate);
+        let answer = client.call(version, &request).responses[0].clone();
+        assert_eq!((answer.resource_type, answer.resource_name.as_str()), (kind, name));
+        assert_eq!(answer.error_message.is_some(), answer.error_code != code::NONE, "{:?}", answer.error_message);
+        answer.error_code
+    };
+    let sources = |client: &mut Client| {
+        let shown = describe(client, 4, (TOPIC, &topic), Some(&["retention.ms", "segment.ms"]));
+        (setting(&shown, "retention.ms").config_source, setting(&shown, "segment.ms").config_source)
+    };
+    let of_topic = (TOPIC, &*topic);
+    assert_eq!(set(client, of_topic, &[("retention.ms", Some("70000"))], true), code::NONE);
+    assert_eq!(sources(client), (DEFAULT, DEFAULT), "only validated");
+    assert_eq!(set(client, of_topic, &[("retention.ms", Some("70000"))], false), code::NONE);
+    assert_eq!(sources(client), (DYNAMIC_TOPIC, DEFAULT));
+    assert_eq!(set(client, of_topic, &[("segment.ms", Some("80000"))], false), code::NONE);
+    assert_eq!(sources(client), (DEFAULT, DYNAMIC_TOPIC), "what is not named goes");
+    assert_eq!(set(client, (BROKER, &node), &[("log.retention.ms", Some("80000"))], false), code::NONE);
+    let shown = describe(client, 4, (BROKER, &node), Some(&["log.retention.ms"]));
+    assert_eq!(setting(&shown, "log.retention.ms").config_source, DYNAMIC_BROKER);
+    assert_eq!(set(client, (BROKER, &node), &[], false), code::NONE);
+
+    type Refusal<'a> = ((i8, &'a str), &'a [(&'a str, Option<&'a str>)], i16);
+    let refusals: [Refusal<'_>; 8] = [
+        (of_topic, &[("no.such.setting", Some("1"))], 40),
+        (of_topic, &[("retention.ms", Some("soon"))], 40),
+        (of_topic, &[("retention.ms", None)], code::INVALID_REQUEST),
+        (of_topic, &[("retention.ms", Some("1")), ("retention.ms", Some("2"))], code::INVALID_REQUEST),
+        ((TOPIC, "nowhere"), &[("retention.ms", Some("1"))], code::UNKNOWN_TOPIC_OR_PARTITION),
+        ((BROKER, "77"), &[], code::INVALID_REQUEST),
+        ((8, &node), &[("root", Some("INFO"))], code::INVALID_REQUEST),
+        ((77, "x"), &[("retention.ms", Some("1"))], code::INVALID_REQUEST),
+    ];
+    for (resource, settings, expected) in refusals {
+        assert_eq!(set(client, resource, settings, false), expected, "{resource:?} {settings:?}");
+    }
+    assert_eq!(sources(client), (DEFAULT, DYNAMIC_TOPIC), "what was refused changed nothing");
+}
+
+/// ListConfigResources 74: client metrics only, then any kinds.
+pub fn list_config_resources(lab: &mut Lab, version: i16) {
+    let topic = lab.topic(1).name;
+    let node = lab.broker.node().to_string();
+    let mut list = |kinds: &[i8]| {
+        let request = ListConfigResourcesRequest::default().with_resource_types(kinds.to_vec());
+        let response = lab.client.call(version, &request);
+        assert_eq!(response.throttle_time_ms, 0);
+        let resources = response.config_resources.into_iter();
+        let names = resources.map(|one| (one.resource_type, one.resource_name.to_string())).collect::<Vec<_>>();
+        (response.error_code, names)
+    };
+    if version == 0 {
+        assert_eq!(list(&[]), (code::NONE, vec![]), "nothing was subscribed to");
+        return;
+    }
+    let (error, all) = list(&[]);
+    assert_eq!(error, code::NONE);
+    for wanted in [(TOPIC, topic), (BROKER, node.clone()), (8, node.clone())] {
+        assert!(all.contains(&wanted), "{wanted:?} in {all:?}");
+    }
+    assert_eq!(list(&[BROKER]), (code::NONE, vec![(BROKER, node)]));
+    assert_eq!(list(&[16, 32]), (code::NONE, vec![]));
+    assert_eq!(list(&[BROKER, 1]), (35, vec![]));
 }

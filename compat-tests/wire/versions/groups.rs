@@ -2,13 +2,16 @@
 
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::{
     DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, LeaveGroupRequest,
-    ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest,
+    ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
 };
+
+use ottla::wire::bridge;
 
 use super::Lab;
 use crate::asks::{Topic, code, group_id, text};
@@ -18,14 +21,29 @@ use crate::members::{Member, heartbeat as beat, join, leave, sync};
 /// Longest metadata of a commit is `offset.metadata.max.bytes`.
 const METADATA_BYTES_MAX: usize = 4096;
 
+/// From this version on OffsetCommit and OffsetFetch name topics by id.
+const TOPIC_IDS: i16 = 10;
+
+/// The id of a topic as the protocol crate carries it.
+fn aside(version: i16, topic: &Topic) -> bridge::Aside {
+    let mut aside = bridge::Aside::new();
+    if version >= TOPIC_IDS {
+        bridge::carry_id(&mut aside, bridge::TOPIC_ID, topic.id.into());
+    }
+    aside
+}
+
 /// A commit of partition 0, by nobody's member.
-fn commit(group: &str, topic: &Topic, offset: i64, note: &str) -> OffsetCommitRequest {
+fn commit(version: i16, group: &str, topic: &Topic, offset: i64, note: &str) -> OffsetCommitRequest {
     let partition = OffsetCommitRequestPartition::default()
         .with_partition_index(0)
         .with_committed_offset(offset)
         .with_committed_leader_epoch(3)
         .with_committed_metadata(Some(text(note)));
-    let topic = OffsetCommitRequestTopic::default().with_name(topic.wire()).with_partitions(vec![partition]);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(topic.wire())
+        .with_partitions(vec![partition])
+        .with_unknown_tagged_fields(aside(version, topic));
     OffsetCommitRequest::default().with_group_id(group_id(group)).with_topics(vec![topic])
 }
 
@@ -46,22 +64,30 @@ pub fn offset_commit(lab: &mut Lab, version: i16) {
     let mut send = |request: &OffsetCommitRequest| -> Vec<i16> {
         let response = lab.client.call(version, request);
         assert_eq!((response.throttle_time_ms, response.topics.len()), (0, request.topics.len()));
+        for (asked, answered) in request.topics.iter().zip(&response.topics) {
+            assert_eq!(answered.unknown_tagged_fields, asked.unknown_tagged_fields, "the ids come back");
+            assert_eq!(answered.name, if version >= TOPIC_IDS { text("").into() } else { asked.name.clone() });
+        }
         response.topics.iter().flat_map(|topic| topic.partitions.iter().map(|part| part.error_code)).collect()
     };
-    let mut several = commit(&group, &topic, 42, "note");
-    several.topics.push(several.topics[0].clone().with_name(Topic::unknown().wire()));
+    let mut several = commit(version, &group, &topic, 42, "note");
+    let unknown = several.topics[0].clone().with_name(Topic::unknown().wire());
+    several.topics.push(unknown.with_unknown_tagged_fields(aside(version, &Topic::unknown())));
     let mut wordy = several.topics[0].partitions[0].clone();
     wordy.committed_metadata = Some(text(&"x".repeat(METADATA_BYTES_MAX + 1)));
     let beyond = several.topics[0].partitions[0].clone().with_partition_index(9);
     several.topics[0].partitions.extend([wordy, beyond]);
-    let expected = [code::NONE, 12, code::UNKNOWN_TOPIC_OR_PARTITION, code::UNKNOWN_TOPIC_OR_PARTITION];
+    let unknown = if version >= TOPIC_IDS { code::UNKNOWN_TOPIC_ID } else { code::UNKNOWN_TOPIC_OR_PARTITION };
+    let expected = [code::NONE, 12, code::UNKNOWN_TOPIC_OR_PARTITION, unknown];
     assert_eq!(send(&several), expected);
-    let stranger = commit("stranger", &topic, 1, "").with_generation_id_or_member_epoch(1).with_member_id(text("m"));
+    let stranger =
+        commit(version, "stranger", &topic, 1, "").with_generation_id_or_member_epoch(1).with_member_id(text("m"));
     let unknown = if version >= 9 { code::GROUP_ID_NOT_FOUND } else { code::ILLEGAL_GENERATION };
     assert_eq!(send(&stranger), [unknown]);
-    assert_eq!(send(&commit("", &topic, 7, "")), [code::NONE], "an empty group id may commit");
+    assert_eq!(send(&commit(version, "", &topic, 7, "")), [code::NONE], "an empty group id may commit");
     if version >= 7 {
-        let fixed = commit(&group, &topic, 1, "").with_generation_id_or_member_epoch(1).with_member_id(text("m"));
+        let fixed =
+            commit(version, &group, &topic, 1, "").with_generation_id_or_member_epoch(1).with_member_id(text("m"));
         let fixed = fixed.with_group_instance_id(Some(text("instance")));
         assert_eq!(send(&fixed), [code::UNKNOWN_MEMBER_ID]);
     }
@@ -74,7 +100,7 @@ pub fn offset_commit(lab: &mut Lab, version: i16) {
 pub fn offset_fetch(lab: &mut Lab, version: i16) {
     let (topic, group) = (lab.topic(1), lab.name("group"));
     lab.client.coordinator(&group);
-    let stored = lab.client.call(8, &commit(&group, &topic, 42, "note"));
+    let stored = lab.client.call(8, &commit(8, &group, &topic, 42, "note"));
     assert_eq!(stored.topics[0].partitions[0].error_code, code::NONE);
     let epoch = if version >= 5 { 3 } else { -1 };
     let found = [(0, 42, epoch, "note".to_owned()), (5, -1, -1, String::new())];
@@ -102,7 +128,10 @@ pub fn offset_fetch(lab: &mut Lab, version: i16) {
 }
 
 fn fetch_many(lab: &mut Lab, version: i16, (topic, group): (&Topic, &str), found: &[(i32, i64, i32, String)]) {
-    let wanted = OffsetFetchRequestTopics::default().with_name(topic.wire()).with_partition_indexes(vec![0, 5]);
+    let wanted = OffsetFetchRequestTopics::default()
+        .with_name(topic.wire())
+        .with_partition_indexes(vec![0, 5])
+        .with_unknown_tagged_fields(aside(version, topic));
     let of = |group: &str| {
         OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_member_id(None).with_member_epoch(-1)
     };
@@ -123,7 +152,46 @@ fn fetch_many(lab: &mut Lab, version: i16, (topic, group): (&Topic, &str), found
             assert_eq!((at.committed_leader_epoch, at.metadata.as_deref()), (*epoch, Some(&**note)));
         }
         assert!(!known.is_empty() || partitions.iter().all(|at| at.committed_offset == -1));
+        assert_eq!(answer.topics[0].unknown_tagged_fields, aside(version, topic));
     }
+    if version >= TOPIC_IDS {
+        let wanted = OffsetFetchRequestTopics::default().with_partition_indexes(vec![4]);
+        let wanted = wanted.with_unknown_tagged_fields(aside(version, &Topic::unknown()));
+        let request = OffsetFetchRequest::default().with_groups(vec![of(group).with_topics(Some(vec![wanted]))]);
+        let response = lab.client.call(version, &request);
+        let refused = &response.groups[0].topics[0];
+        assert_eq!(refused.unknown_tagged_fields, aside(version, &Topic::unknown()));
+        let at = &refused.partitions[0];
+        assert_eq!((at.partition_index, at.committed_offset, at.error_code), (4, -1, code::UNKNOWN_TOPIC_ID));
+    }
+}
+
+/// OffsetDelete 47: what the group committed is forgotten, unless a member reads the topic.
+pub fn offset_delete(lab: &mut Lab, version: i16) {
+    let (topic, group) = (lab.topic(2), lab.name("group"));
+    lab.client.coordinator(&group);
+    lab.client.call(8, &commit(8, &group, &topic, 42, "note"));
+    let mut delete = |group: &str, topics: &[(&Topic, &[i32])]| {
+        let partition = |index: &i32| OffsetDeleteRequestPartition::default().with_partition_index(*index);
+        let topic = |(topic, indexes): &(&Topic, &[i32])| {
+            let partitions = indexes.iter().map(partition).collect();
+            OffsetDeleteRequestTopic::default().with_name(topic.wire()).with_partitions(partitions)
+        };
+        let request = OffsetDeleteRequest::default().with_group_id(group_id(group));
+        let response = lab.client.call(version, &request.with_topics(topics.iter().map(topic).collect()));
+        assert_eq!(response.throttle_time_ms, 0);
+        let partitions = response.topics.into_iter().flat_map(|topic| topic.partitions);
+        let codes = partitions.map(|partition| (partition.partition_index, partition.error_code)).collect::<Vec<_>>();
+        (response.error_code, codes)
+    };
+    let unknown = Topic::unknown();
+    let missing = code::UNKNOWN_TOPIC_OR_PARTITION;
+    assert_eq!(delete("nobody", &[(&topic, &[0])]), (code::GROUP_ID_NOT_FOUND, vec![]));
+    let asked: &[(&Topic, &[i32])] = &[(&unknown, &[0]), (&topic, &[1, 0, 7])];
+    let expected = vec![(0, missing), (1, code::NONE), (0, code::NONE), (7, missing)];
+    assert_eq!(delete(&group, asked), (code::NONE, expected));
+    assert_eq!(delete(&group, &[(&topic, &[0])]), (code::NONE, vec![(0, code::NONE)]), "there is nothing left of it");
+    assert_eq!(committed(&mut lab.client, &group, &topic).0, -1);
 }
 
 /// FindCoordinator 10: this broker, for any group; one key at the top, many keys from version 4 on.
@@ -335,7 +403,7 @@ pub fn describe_groups(lab: &mut Lab, version: i16) {
 pub fn list_groups(lab: &mut Lab, version: i16) {
     let (member, topic) = (stable(lab, None), lab.topic(1));
     let simple = lab.name("simple");
-    lab.client.call(8, &commit(&simple, &topic, 1, ""));
+    lab.client.call(8, &commit(8, &simple, &topic, 1, ""));
     let mut list = |states: &[&str], types: &[&str]| -> Vec<(String, String, String, String)> {
         let request = ListGroupsRequest::default()
             .with_states_filter(states.iter().map(|state| text(state)).collect())
@@ -369,7 +437,7 @@ pub fn list_groups(lab: &mut Lab, version: i16) {
 /// DeleteGroups 42: an empty group goes, one with a member stays.
 pub fn delete_groups(lab: &mut Lab, version: i16) {
     let (mut member, topic) = (stable(lab, None), lab.topic(1));
-    assert_eq!(lab.client.call(8, &commit("nobody", &topic, 1, "")).topics[0].partitions[0].error_code, code::NONE);
+    assert_eq!(lab.client.call(8, &commit(8, "nobody", &topic, 1, "")).topics[0].partitions[0].error_code, code::NONE);
     let mut delete = |groups: &[&str]| -> Vec<(String, i16)> {
         let request =
             DeleteGroupsRequest::default().with_groups_names(groups.iter().map(|group| group_id(group)).collect());

@@ -2,7 +2,7 @@
 //!
 //! v1: one offset per partition. v2: isolation level. v4: leader epochs, both ways. v5+: an end that is not known yet
 //! is 78, before it was 5. v6: flexible. v7: largest timestamp. v8: earliest local. v9: latest tiered. v10: a timeout
-//! for remote storage, of which there is none.
+//! for remote storage, of which there is none. v11: earliest that is not tiered yet.
 
 use std::collections::BTreeSet;
 
