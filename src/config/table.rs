@@ -393,7 +393,7 @@ settings! {
             Ignored("data directories cannot be set aside yet"),
             "Data directories that take no new replicas.";
         "log.segment.bytes" log_segment_bytes: i32 = "1073741824", AtLeast(1048576), ClusterWide,
-            Partly("bounds the size of a batch only; logs are not cut into segments"),
+            Partly("bounds the size of a batch, and how much of a compacted log is active"),
             "Size of a log segment.";
         "log.roll.ms" log_roll_ms: Option<i64> = null, Any, ClusterWide,
             Partly("bounds the time that records stored together may span"),
@@ -547,7 +547,7 @@ settings! {
         "offsets.topic.num.partitions" offsets_topic_num_partitions: i32 = "50", AtLeast(1), ReadOnly, Yes,
             "Partitions of __consumer_offsets.";
         "offsets.topic.segment.bytes" offsets_topic_segment_bytes: i32 = "104857600", AtLeast(1), ReadOnly,
-            Partly("bounds the size of a batch only; logs are not cut into segments"),
+            Partly("bounds the size of a batch, and how much of a compacted log is active"),
             "Size of a segment of __consumer_offsets.";
         "offsets.topic.compression.codec" offsets_topic_compression_codec: i32 = "0", Any, ReadOnly,
             Ignored("group records are stored uncompressed"),
@@ -994,7 +994,7 @@ settings! {
             "Age after which records are deleted; -1 for never.",
             from &[("log.retention.ms", 1), ("log.retention.minutes", MINUTE_MS), ("log.retention.hours", HOUR_MS)];
         "segment.bytes" segment_bytes: i32 = "1073741824", AtLeast(1048576), PerTopic,
-            Partly("bounds the size of a batch only; logs are not cut into segments"),
+            Partly("bounds the size of a batch, and how much of a compacted log is active"),
             "Size of a log segment.", from &[("log.segment.bytes", 1)];
         "segment.index.bytes" segment_index_bytes: i32 = "10485760", AtLeast(4), PerTopic, Ignored(NO_SEGMENTS),
             "Size of an offset index.", from &[("log.index.size.max.bytes", 1)];
@@ -1002,7 +1002,7 @@ settings! {
             "Random part of the age at which a segment is closed.",
             from &[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", HOUR_MS)];
         "segment.ms" segment_ms: i64 = "604800000", AtLeast(1), PerTopic,
-            Partly("bounds the time that records stored together may span"),
+            Partly("bounds the time that records stored together, or uncompacted, may span"),
             "Age at which a segment is closed.", from &[("log.roll.ms", 1), ("log.roll.hours", HOUR_MS)];
         "unclean.leader.election.enable" unclean_leader_election_enable: bool = "false", Any, PerTopic,
             Ignored(ONE_NODE),
