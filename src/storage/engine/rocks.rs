@@ -374,7 +374,9 @@ impl Store {
             }
             true
         })?;
-        self.0.values.sync().map_err(io_failed("value log"))?;
+        if !self.0.sync {
+            self.0.values.sync().map_err(io_failed("value log"))?;
+        }
         Ok(living)
     }
 

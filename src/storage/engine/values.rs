@@ -351,11 +351,6 @@ impl ValueLog {
         files.range(..limit).map(|(&number, file)| Ok((number, file.file.metadata()?.len()))).collect()
     }
 
-    /// Makes every group written so far stable, whether or not it asked for a sync.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.active.lock().file.sync_data()
-    }
-
     /// Deletes a file in which nothing lives. Reads under way finish.
     pub(super) fn delete(&self, number: FileNumber) -> io::Result<()> {
         self.files.write().remove(&number);
