@@ -17,7 +17,7 @@ use super::keys::{self, Family, LogNumber};
 use super::log::sound_batch;
 use super::retention::Chunk;
 use crate::ids::{Offset, ProducerId, WallMillis};
-use crate::records::clean::{self, Aborted, Cleaned, Horizon, Standing, Transactions};
+use crate::records::clean::{self, Aborted, Cleaned, Horizon, Transactions};
 use crate::records::{BatchError, BatchHeader, crc_matches};
 
 /// Most of a log that is held in memory while transactions are looked for.
@@ -247,17 +247,12 @@ impl Pass {
         }
         let none = Aborted::default();
         let aborted = self.aborted.as_ref().unwrap_or(&none);
-        let standing = match self.transactions.standing(header, batch, aborted)? {
-            // Beyond what was learnt nothing goes.
-            Standing::Spent | Standing::Aborted if header.base_offset >= self.learnt_to => return Ok(Cleaned::Same),
-            standing => standing,
-        };
+        let standing = self.transactions.standing(header, batch, aborted)?;
         if header.base_offset >= self.learnt_to {
             return Ok(Cleaned::Same);
         }
-        let (keys, learnt_to) = (&self.keys, self.learnt_to);
-        let mut is_last =
-            |key: &[u8], offset: Offset| offset >= learnt_to || keys.offset_of(key).is_none_or(|last| last <= offset);
+        let keys = &self.keys;
+        let mut is_last = |key: &[u8], offset: Offset| keys.offset_of(key).is_none_or(|last| last <= offset);
         clean::clean(batch, standing, self.keeps_empty(header), self.horizon, &mut is_last)
     }
 
