@@ -87,6 +87,10 @@ impl Partition {
             let core = self.core.lock();
             let (log, stable) = core.cleanable().ok_or(PassEnd::Moot)?;
             let dirt = log.dirt(&self.dirt_rules(), stable, horizon.now_ms);
+            // Retention may have been faster.
+            if dirt.dirty_bytes == 0 {
+                return Err(PassEnd::Moot);
+            }
             log.pass(dirt, stable, horizon, keys)
         };
         let mut figures = PassFigures::default();
