@@ -94,6 +94,13 @@ def _retention(options):
     return [Program("retention", command, limit_s=3600)]
 
 
+def _compaction(options):
+    python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
+    updates, keys = ("10M", "100K") if options.full else ("500K", "5K")
+    command = [python, HERE / "compaction" / "suite.py", "--updates", updates, "--keys", keys]
+    return [Program("compaction", command, limit_s=3600)]
+
+
 SUITES = [
     Suite("tools", "Kafka's own command-line tools; --compare puts their output beside a real Kafka's", _tools),
     Suite("java", "Kafka's Java client, three versions of it", _java),
@@ -104,4 +111,5 @@ SUITES = [
     Suite("kill", "SIGKILL under load; nothing acknowledged may be missing", _kill),
     Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),
     Suite("retention", "expired data gives its disk space back", _retention),
+    Suite("compaction", "the last value of each key stays, at its offset, and nothing else", _compaction),
 ]

@@ -74,6 +74,22 @@ metrics! {
     LOG_END Gauge "kafka_log_log_logendoffset" ["topic" "partition"] "Offset of the next record.";
     LOG_SEGMENTS Gauge "kafka_log_log_numlogsegments" ["topic" "partition"] "Chunks of the log's time index (Kafka: segments).";
     OFFLINE_DIRECTORIES Gauge "kafka_log_logmanager_offlinelogdirectorycount" [] "Data directories that failed.";
+    CLEANER_DIRTY Gauge "kafka_log_logcleanermanager_max_dirty_percent" []
+        "Dirty share of the dirtiest compacted log, in percent of what could be compacted of it.";
+    CLEANER_LAST_RUN Gauge "kafka_log_logcleanermanager_time_since_last_run_ms" []
+        "Milliseconds since compaction last looked for dirty logs.";
+    CLEANER_UNCLEANABLE Gauge "kafka_log_logcleanermanager_uncleanable_partitions_count" []
+        "Partitions set aside because their compaction failed.";
+    CLEANER_UNCLEANABLE_BYTES Gauge "kafka_log_logcleanermanager_uncleanable_bytes" []
+        "Bytes of the logs of partitions set aside.";
+    CLEANER_TIME Gauge "kafka_log_logcleaner_max_clean_time_secs" []
+        "Seconds that the longest compaction of the last round took.";
+    CLEANER_DELAY Gauge "kafka_log_logcleaner_max_compaction_delay_secs" []
+        "Seconds by which the most overdue log exceeds max.compaction.lag.ms.";
+    CLEANER_RECOPY Gauge "kafka_log_logcleaner_cleaner_recopy_percent" []
+        "Bytes written by the last compaction, in percent of those read.";
+    CLEANER_BUFFER Gauge "kafka_log_logcleaner_max_buffer_utilization_percent" []
+        "How full the table of keys became in the last round, in percent.";
     CONNECTIONS Gauge "kafka_server_socket_server_metrics_connection_count" ["listener"] "Open connections.";
     REQUESTS Counter "kafka_network_requestmetrics_requests_total" ["request"] "Requests answered, by API.";
     REQUEST_TIME Counter "kafka_network_requestmetrics_totaltimems_sum" ["request"]

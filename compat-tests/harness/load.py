@@ -148,6 +148,12 @@ def _watermarks_of(consumer, place):
 
 def scan(bootstrap, topic, ranges):
     """Yields (partition, offset, value) of everything between the given first and end offsets, in the order read."""
+    for message in scan_messages(bootstrap, topic, ranges):
+        yield message.partition(), message.offset(), message.value()
+
+
+def scan_messages(bootstrap, topic, ranges):
+    """Yields every message between the given first and end offsets, in the order read."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "scan", "enable.auto.commit": False,
                          "check.crcs": True, "auto.offset.reset": "error", "queued.max.messages.kbytes": 65536})
     left = {p: end - low for p, (low, end) in enumerate(ranges) if end > low}
@@ -164,7 +170,7 @@ def scan(bootstrap, topic, ranges):
                 if partition not in left or message.offset() >= ranges[partition][1]:
                     continue
                 deadline = time.monotonic() + TIMEOUT_S
-                yield partition, message.offset(), message.value()
+                yield message
                 if message.offset() == ranges[partition][1] - 1:
                     del left[partition]
             if time.monotonic() > deadline:

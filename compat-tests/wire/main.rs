@@ -5,6 +5,7 @@
 //! * `versions`: every version of every API that is advertised, with what each version changes;
 //! * `quirks`, `order`: what a connection does; `topics`: how they come and go; `produce_rules`, `producers`: what may be
 //!   written; `fetch_rules`, `sessions`, `offsets`: what is read; `members`: groups that grow and shrink;
+//! * `compaction`: what is left of a compacted topic;
 //! * `limits`, `hostile`, `hostile_batches`: clients that take too much, and clients that lie.
 //!
 //! `OTTLA_FRAMES` is the number of hostile frames: 5,000 unless it says otherwise.
@@ -16,6 +17,7 @@ mod asks;
 mod batch;
 mod broker;
 mod client;
+mod compaction;
 mod fetch_rules;
 mod hostile;
 mod hostile_batches;

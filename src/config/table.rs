@@ -196,7 +196,6 @@ const NO_SECURITY: &str = "security is not built yet";
 const NO_JVM: &str = "classes of the JVM cannot be loaded";
 const NO_SEGMENTS: &str = "logs are kept by the storage engine, without segments or indexes";
 const SYNCED: &str = "every acknowledgement is synced, see ottla.sync.before.ack";
-const NO_CLEANER: &str = "compaction is not built yet";
 const NO_PURGATORY: &str = "a finished request leaves memory at once";
 const NO_CONSUMER: &str = "consumer groups of the newer protocol are not built yet";
 const NO_SHARE: &str = "share groups are not built yet";
@@ -394,7 +393,7 @@ settings! {
             Ignored("data directories cannot be set aside yet"),
             "Data directories that take no new replicas.";
         "log.segment.bytes" log_segment_bytes: i32 = "1073741824", AtLeast(1048576), ClusterWide,
-            Partly("bounds the size of a batch only; logs are not cut into segments"),
+            Partly("bounds the size of a batch, and how much of a compacted log is active"),
             "Size of a log segment.";
         "log.roll.ms" log_roll_ms: Option<i64> = null, Any, ClusterWide,
             Partly("bounds the time that records stored together may span"),
@@ -417,7 +416,7 @@ settings! {
         "log.retention.check.interval.ms" log_retention_check_interval_ms: i64 = "300000", AtLeast(1), ReadOnly, Yes,
             "Time between two passes of retention.";
         "log.cleanup.policy" log_cleanup_policy: CleanupPolicy = "delete", ListOf(&["compact", "delete"]),
-            ClusterWide, Partly("delete and empty; compaction is not built yet"),
+            ClusterWide, Yes,
             "What happens to old records: delete, compact, both, or nothing.";
         "log.index.size.max.bytes" log_index_size_max_bytes: i32 = "10485760", AtLeast(4), ClusterWide,
             Ignored(NO_SEGMENTS),
@@ -455,35 +454,35 @@ settings! {
             "Threads that move replicas between directories.";
     }
     section "Cleaner" {
-        "log.cleaner.enable" log_cleaner_enable: bool = "true", Any, ReadOnly, Ignored(NO_CLEANER),
+        "log.cleaner.enable" log_cleaner_enable: bool = "true", Any, ReadOnly, Yes,
             "Whether compaction runs.";
-        "log.cleaner.threads" log_cleaner_threads: i32 = "1", AtLeast(0), ClusterWide, Ignored(NO_CLEANER),
+        "log.cleaner.threads" log_cleaner_threads: i32 = "1", AtLeast(0), ClusterWide, Yes,
             "Threads that compact logs.";
         "log.cleaner.io.max.bytes.per.second" log_cleaner_io_max_bytes_per_second: f64 = "1.7976931348623157E308",
-            Any, ClusterWide, Ignored(NO_CLEANER),
+            Any, ClusterWide, Yes,
             "Limit of disk traffic caused by compaction.";
         "log.cleaner.dedupe.buffer.size" log_cleaner_dedupe_buffer_size: i64 = "134217728", Any, ClusterWide,
-            Ignored(NO_CLEANER),
+            Yes,
             "Memory for the keys seen by compaction, over all its threads.";
         "log.cleaner.io.buffer.size" log_cleaner_io_buffer_size: i32 = "524288", AtLeast(0), ClusterWide,
-            Ignored(NO_CLEANER),
+            Ignored("a log is compacted in steps of 1 MiB"),
             "Memory for the disk buffers of compaction.";
         "log.cleaner.io.buffer.load.factor" log_cleaner_io_buffer_load_factor: f64 = "0.9", Any, ClusterWide,
-            Ignored(NO_CLEANER),
+            Yes,
             "How full the table of keys may become.";
-        "log.cleaner.backoff.ms" log_cleaner_backoff_ms: i64 = "15000", AtLeast(0), ClusterWide, Ignored(NO_CLEANER),
+        "log.cleaner.backoff.ms" log_cleaner_backoff_ms: i64 = "15000", AtLeast(0), ClusterWide, Yes,
             "Pause when there is nothing to compact.";
         "log.cleaner.min.cleanable.ratio" log_cleaner_min_cleanable_ratio: f64 = "0.5", Ratio, ClusterWide,
-            Ignored(NO_CLEANER),
+            Yes,
             "Share of uncompacted bytes from which a log is compacted.";
         "log.cleaner.delete.retention.ms" log_cleaner_delete_retention_ms: i64 = "86400000", AtLeast(0), ClusterWide,
-            Ignored(NO_CLEANER),
+            Yes,
             "How long the mark of a deleted key is kept.";
         "log.cleaner.min.compaction.lag.ms" log_cleaner_min_compaction_lag_ms: i64 = "0", AtLeast(0), ClusterWide,
-            Ignored(NO_CLEANER),
+            Yes,
             "How long a record is safe from compaction.";
         "log.cleaner.max.compaction.lag.ms" log_cleaner_max_compaction_lag_ms: i64 = "9223372036854775807",
-            AtLeast(1), ClusterWide, Ignored(NO_CLEANER),
+            AtLeast(1), ClusterWide, Yes,
             "How long a record may stay uncompacted.";
     }
     section "Replication" {
@@ -548,7 +547,7 @@ settings! {
         "offsets.topic.num.partitions" offsets_topic_num_partitions: i32 = "50", AtLeast(1), ReadOnly, Yes,
             "Partitions of __consumer_offsets.";
         "offsets.topic.segment.bytes" offsets_topic_segment_bytes: i32 = "104857600", AtLeast(1), ReadOnly,
-            Partly("bounds the size of a batch only; logs are not cut into segments"),
+            Partly("bounds the size of a batch, and how much of a compacted log is active"),
             "Size of a segment of __consumer_offsets.";
         "offsets.topic.compression.codec" offsets_topic_compression_codec: i32 = "0", Any, ReadOnly,
             Ignored("group records are stored uncompressed"),
@@ -922,7 +921,7 @@ settings! {
 
     section "Topics" {
         "cleanup.policy" cleanup_policy: CleanupPolicy = "delete", ListOf(&["compact", "delete"]), PerTopic,
-            Partly("delete and empty; compaction is not built yet"),
+            Yes,
             "What happens to old records: delete, compact, both, or nothing.", from &[("log.cleanup.policy", 1)];
         "compression.gzip.level" compression_gzip_level: i32 = "-1",
             Custom { check: rules::gzip_level, allowed: "[1,...,9] or -1" }, PerTopic, Yes,
@@ -934,7 +933,7 @@ settings! {
             "How batches are stored; producer keeps what was sent.", from &[("compression.type", 1)];
         "compression.zstd.level" compression_zstd_level: i32 = "3", Between(-131072, 22), PerTopic, Yes,
             "Level of zstd when the broker compresses.", from &[("compression.zstd.level", 1)];
-        "delete.retention.ms" delete_retention_ms: i64 = "86400000", AtLeast(0), PerTopic, Ignored(NO_CLEANER),
+        "delete.retention.ms" delete_retention_ms: i64 = "86400000", AtLeast(0), PerTopic, Yes,
             "How long the mark of a deleted key is kept.", from &[("log.cleaner.delete.retention.ms", 1)];
         "file.delete.delay.ms" file_delete_delay_ms: i64 = "60000", AtLeast(0), PerTopic, Ignored(NO_SEGMENTS),
             "Time between forgetting a segment and deleting its files.", from &[("log.segment.delete.delay.ms", 1)];
@@ -958,7 +957,7 @@ settings! {
             "Age after which tiered records leave the broker; -2 means retention.ms.",
             from &[("log.local.retention.ms", 1)];
         "max.compaction.lag.ms" max_compaction_lag_ms: i64 = "9223372036854775807", AtLeast(1), PerTopic,
-            Ignored(NO_CLEANER),
+            Yes,
             "How long a record may stay uncompacted.", from &[("log.cleaner.max.compaction.lag.ms", 1)];
         "max.message.bytes" max_message_bytes: i32 = "1048588", AtLeast(0), PerTopic, Yes,
             "Largest record batch accepted, in bytes, compressed.", from &[("message.max.bytes", 1)];
@@ -972,10 +971,10 @@ settings! {
         "message.timestamp.type" message_timestamp_type: TimestampType = "CreateTime", OneOf(TIMESTAMPS), PerTopic,
             Yes,
             "Whose clock stamps a record: the producer's or the broker's.", from &[("log.message.timestamp.type", 1)];
-        "min.cleanable.dirty.ratio" min_cleanable_dirty_ratio: f64 = "0.5", Ratio, PerTopic, Ignored(NO_CLEANER),
+        "min.cleanable.dirty.ratio" min_cleanable_dirty_ratio: f64 = "0.5", Ratio, PerTopic, Yes,
             "Share of uncompacted bytes from which the log is compacted.",
             from &[("log.cleaner.min.cleanable.ratio", 1)];
-        "min.compaction.lag.ms" min_compaction_lag_ms: i64 = "0", AtLeast(0), PerTopic, Ignored(NO_CLEANER),
+        "min.compaction.lag.ms" min_compaction_lag_ms: i64 = "0", AtLeast(0), PerTopic, Yes,
             "How long a record is safe from compaction.", from &[("log.cleaner.min.compaction.lag.ms", 1)];
         "min.insync.replicas" min_insync_replicas: i32 = "1", AtLeast(1), PerTopic, Yes,
             "In-sync replicas needed to accept a record sent with acks=all; never more than the replicas there are.",
@@ -995,7 +994,7 @@ settings! {
             "Age after which records are deleted; -1 for never.",
             from &[("log.retention.ms", 1), ("log.retention.minutes", MINUTE_MS), ("log.retention.hours", HOUR_MS)];
         "segment.bytes" segment_bytes: i32 = "1073741824", AtLeast(1048576), PerTopic,
-            Partly("bounds the size of a batch only; logs are not cut into segments"),
+            Partly("bounds the size of a batch, and how much of a compacted log is active"),
             "Size of a log segment.", from &[("log.segment.bytes", 1)];
         "segment.index.bytes" segment_index_bytes: i32 = "10485760", AtLeast(4), PerTopic, Ignored(NO_SEGMENTS),
             "Size of an offset index.", from &[("log.index.size.max.bytes", 1)];
@@ -1003,7 +1002,7 @@ settings! {
             "Random part of the age at which a segment is closed.",
             from &[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", HOUR_MS)];
         "segment.ms" segment_ms: i64 = "604800000", AtLeast(1), PerTopic,
-            Partly("bounds the time that records stored together may span"),
+            Partly("bounds the time that records stored together, or uncompacted, may span"),
             "Age at which a segment is closed.", from &[("log.roll.ms", 1), ("log.roll.hours", HOUR_MS)];
         "unclean.leader.election.enable" unclean_leader_election_enable: bool = "false", Any, PerTopic,
             Ignored(ONE_NODE),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Label, with_local_recorder};
@@ -75,6 +75,7 @@ impl Collector {
             let image = self.services.metadata.image();
             self.cluster(&image);
             self.partitions(&image);
+            self.cleaner();
             self.requests();
             self.groups(&groups);
             self.process();
@@ -113,6 +114,26 @@ impl Collector {
         for topic in image.topics.iter() {
             set(&table::TOPIC_PARTITIONS, &[&topic.name], topic.partitions.len() as f64);
         }
+    }
+
+    fn cleaner(&self) {
+        let figures = self.services.partitions.cleaner();
+        let since_ms = match figures.last_run_ms.load(Ordering::Relaxed) {
+            0 => 0,
+            last_run_ms => self.services.env.wall_ms() - last_run_ms,
+        };
+        let aside = figures.uncleanable();
+        let logs = aside.iter().filter_map(|&id| self.services.partitions.hosted(id).ok());
+        let aside_bytes: u64 = logs.map(|partition| partition.size().0).sum();
+        let of = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as f64;
+        set(&table::CLEANER_DIRTY, &[], of(&figures.max_dirty_percent));
+        set(&table::CLEANER_LAST_RUN, &[], since_ms as f64);
+        set(&table::CLEANER_UNCLEANABLE, &[], aside.len() as f64);
+        set(&table::CLEANER_UNCLEANABLE_BYTES, &[], aside_bytes as f64);
+        set(&table::CLEANER_TIME, &[], of(&figures.max_clean_time_secs));
+        set(&table::CLEANER_DELAY, &[], of(&figures.max_compaction_delay_secs));
+        set(&table::CLEANER_RECOPY, &[], of(&figures.recopy_percent));
+        set(&table::CLEANER_BUFFER, &[], of(&figures.max_buffer_utilization_percent));
     }
 
     fn partitions(&self, image: &ClusterImage) {

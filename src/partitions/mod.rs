@@ -1,8 +1,10 @@
 //! What this broker hosts: partitions by id, kept in step with the cluster image.
 //!
 //! The reconciler is the only one that creates, re-roles or deletes a partition; everyone else looks one up. News
-//! travels upwards as [`PartitionEvent`]s, in order per partition.
+//! travels upwards as [`PartitionEvent`]s, in order per partition. [`RetentionSweep`] and [`Cleaner`] take away what a
+//! topic's policy says.
 
+mod cleaner;
 mod log_dirs;
 mod partition;
 mod producers;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+pub use cleaner::{Cleaner, CleanerFigures};
 pub use log_dirs::{HostedLog, LogDir};
 pub use partition::{AppendRefused, Divergence, Isolation, LogOffsets, Meters, Origin, Partition, Read, ReadAsk};
 pub use producers::ActiveProducer;
@@ -43,6 +46,7 @@ struct Inner {
     hosted: RwLock<BTreeMap<TopicIdPartition, Arc<Partition>>>,
     /// Offset of the metadata record up to which the image was reconciled.
     reconciled: watch::Sender<Offset>,
+    cleaner: CleanerFigures,
 }
 
 /// The partitions of this broker. Cheap to clone.
@@ -53,7 +57,13 @@ impl Partitions {
     /// Hosts nothing yet; a [`Reconciler`] fills it.
     pub fn new(node: BrokerId, directories: Vec<Arc<DataDir>>) -> Partitions {
         let (reconciled, _) = watch::channel(-1);
-        Partitions(Arc::new(Inner { node, directories, hosted: RwLock::default(), reconciled }))
+        Partitions(Arc::new(Inner {
+            node,
+            directories,
+            hosted: RwLock::default(),
+            reconciled,
+            cleaner: CleanerFigures::default(),
+        }))
     }
 
     /// The partition, if it is hosted here.
@@ -92,6 +102,11 @@ impl Partitions {
     /// Group commits (one sync each) since the start.
     pub fn group_commits(&self) -> u64 {
         self.0.directories.iter().map(|directory| directory.engine().groups()).sum()
+    }
+
+    /// What the cleaner tells of itself.
+    pub fn cleaner(&self) -> &CleanerFigures {
+        &self.0.cleaner
     }
 
     /// Waits until every metadata record below `offset` took effect here.

@@ -5,9 +5,13 @@
 //! short mutex per partition, never held across an await; offsets are assigned and writes queued under it, so the
 //! lane's order is the order of offsets.
 
+mod cleaning;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+pub use cleaning::{Dirty, PassEnd};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -589,8 +593,15 @@ fn compression(settings: &TopicSettings) -> Option<Compression> {
     Some(Compression { codec, level })
 }
 
-/// How long the records of one chunk may span: a chunk expires as a whole, so it must be short against the retention.
+/// How long the records of one chunk may span: a chunk expires as a whole, so it must be short against the retention,
+/// and the chunk being filled is not compacted.
 fn chunk_span(settings: &TopicSettings) -> i64 {
     let by_retention = if settings.retention_ms > 0 { (settings.retention_ms / 8).max(1000) } else { i64::MAX };
-    settings.segment_ms.min(by_retention)
+    segment_span(settings).min(by_retention)
+}
+
+/// How long Kafka's active segment may span (`UnifiedLog.maxSegmentMs`).
+fn segment_span(settings: &TopicSettings) -> i64 {
+    let by_lag = if settings.cleanup_policy.compact { settings.max_compaction_lag_ms } else { i64::MAX };
+    settings.segment_ms.min(by_lag)
 }

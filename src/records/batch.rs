@@ -135,6 +135,12 @@ impl BatchHeader {
         self.attributes & attributes::LOG_APPEND_TIME != 0
     }
 
+    /// The time from which on compaction may remove the tombstones or the marker in this batch; the base timestamp of
+    /// the batch holds it (`DefaultRecordBatch.deleteHorizonMs`).
+    pub fn delete_horizon_ms(&self) -> Option<WallMillis> {
+        (self.attributes & attributes::DELETE_HORIZON != 0).then_some(self.base_timestamp)
+    }
+
     /// True for a batch of an idempotent or transactional producer.
     pub fn has_producer(&self) -> bool {
         self.producer_id >= 0
@@ -168,7 +174,7 @@ impl BatchHeader {
     }
 
     /// A whole batch of this header and `body`, with length and CRC made to fit.
-    fn seal(&self, body: &[u8]) -> Bytes {
+    pub(super) fn seal(&self, body: &[u8]) -> Bytes {
         let length = HEADER_BYTES - LENGTH_OVERHEAD + body.len();
         let length = i32::try_from(length).expect("a batch is far smaller than 2 GiB");
         let mut out = BytesMut::with_capacity(HEADER_BYTES + body.len());
@@ -369,9 +375,11 @@ impl EndMarker {
         builder.build()
     }
 
-    /// The marker in a batch; `None` for a batch of data, and for control batches of other kinds.
+    /// The marker in a batch; `None` for a batch of data, for control batches of other kinds, and for what compaction
+    /// has left of one.
     pub fn read(batch: &Bytes) -> Result<Option<EndMarker>, BatchError> {
-        if !BatchHeader::parse(batch)?.is_control() {
+        let header = BatchHeader::parse(batch)?;
+        if !header.is_control() || header.records_count == 0 {
             return Ok(None);
         }
         let records = record::records(batch)?;

@@ -24,10 +24,11 @@
 //! are zigzag.
 //!
 //! Invariants: every file here is pure. The broker writes into a produced batch in one place, [`stamp`]: base offset
-//! and leader epoch always, attributes and max timestamp only where the topic's timestamp rules ask for it. Bytes are
-//! never trusted: no function panics on what it reads.
+//! and leader epoch always, attributes and max timestamp only where the topic's timestamp rules ask for it. Compaction
+//! writes batches anew, in [`clean`]. Bytes are never trusted: no function panics on what it reads.
 
 pub mod batch;
+pub mod clean;
 pub mod compression;
 pub mod record;
 pub mod validate;
@@ -69,4 +70,6 @@ pub mod attributes {
     pub const LOG_APPEND_TIME: i16 = 0x08;
     pub const TRANSACTIONAL: i16 = 0x10;
     pub const CONTROL: i16 = 0x20;
+    /// The base timestamp is the delete horizon of the batch; only compaction sets it.
+    pub const DELETE_HORIZON: i16 = 0x40;
 }

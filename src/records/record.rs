@@ -77,13 +77,14 @@ pub fn find_timestamp(batch: &[u8], target_ms: i64, from: Offset) -> Result<Opti
     Ok(found)
 }
 
-/// The first record with the largest timestamp of the batch: its offset and timestamp. `None` for an empty batch.
-pub fn max_timestamp_record(batch: &[u8]) -> Result<Option<(Offset, i64)>, BatchError> {
+/// The first record with the largest timestamp of those at or after offset `from`: its offset and timestamp. `None` if
+/// there is none.
+pub fn max_timestamp_record(batch: &[u8], from: Offset) -> Result<Option<(Offset, i64)>, BatchError> {
     let header = header_v2(batch)?;
     let mut largest: Option<(Offset, i64)> = None;
     scan(&header, batch, |glance| {
         let (offset, timestamp) = glance.place(&header);
-        if largest.is_none_or(|(_, so_far)| timestamp > so_far) {
+        if offset >= from && largest.is_none_or(|(_, so_far)| timestamp > so_far) {
             largest = Some((offset, timestamp));
         }
         ControlFlow::Continue(())
@@ -101,14 +102,50 @@ pub(super) fn renumbered(batch: &Bytes) -> Result<BytesMut, BatchError> {
         let front = front(&mut source)?;
         let rest_bytes = front.end.checked_sub(source.position()).ok_or(BAD_RECORD_LENGTH)?;
         let rest = source.take(usize::try_from(rest_bytes).map_err(|_| CUT_SHORT)?)?;
-        let front_bytes = 1 + varlong_bytes(front.timestamp_delta) + varlong_bytes(offset_delta);
-        put_varlong(&mut out, (front_bytes + rest.len()) as i64);
-        out.put_u8(0);
-        put_varlong(&mut out, front.timestamp_delta);
-        put_varlong(&mut out, offset_delta);
-        out.put_slice(&block[rest]);
+        put_parts(&mut out, front.timestamp_delta, offset_delta, &block[rest]);
     }
     if source.is_spent()? { Ok(out) } else { Err(LEFT_OVER) }
+}
+
+/// Writes a record of these deltas and of the bytes that another had from its key on.
+pub(super) fn put_parts(out: &mut BytesMut, timestamp_delta: i64, offset_delta: i64, rest: &[u8]) {
+    let front_bytes = 1 + varlong_bytes(timestamp_delta) + varlong_bytes(offset_delta);
+    put_varlong(out, (front_bytes + rest.len()) as i64);
+    out.put_u8(0);
+    put_varlong(out, timestamp_delta);
+    put_varlong(out, offset_delta);
+    out.put_slice(rest);
+}
+
+/// A record as it lies in the decoded block.
+pub(super) struct Raw<'a> {
+    pub offset_delta: i32,
+    pub timestamp_delta: i64,
+    pub key: Option<&'a [u8]>,
+    pub value_is_null: bool,
+    /// Everything from the key on.
+    pub rest: &'a [u8],
+}
+
+/// Shows every record of a batch to `visit`, with the bytes that make it up. Holds the whole decoded block.
+pub(super) fn visit_raw(batch: &Bytes, visit: &mut dyn FnMut(Raw<'_>)) -> Result<(), BatchError> {
+    let header = header_v2(batch)?;
+    let block = decoded(&header, batch)?;
+    let mut source = Slice { bytes: &block, at: 0 };
+    for _ in 0..header.records_count {
+        let front = front(&mut source)?;
+        let start = source.at;
+        let key = match nullable_length(&mut source)? {
+            None => None,
+            Some(bytes) => Some(&block[source.take(bytes)?]),
+        };
+        let value_is_null = skip_field(&mut source)?;
+        skip_headers(&mut source)?;
+        front.close(&source)?;
+        let Front { offset_delta, timestamp_delta, .. } = front;
+        visit(Raw { offset_delta, timestamp_delta, key, value_is_null, rest: &block[start..source.at] });
+    }
+    if source.is_spent()? { Ok(()) } else { Err(LEFT_OVER) }
 }
 
 /// What a walk sees of a record without reading key, value and headers.
@@ -192,11 +229,7 @@ fn glance(source: &mut impl Source) -> Result<Glance, BatchError> {
     let front = front(source)?;
     let key_is_null = skip_field(source)?;
     skip_field(source)?;
-    for _ in 0..header_count(source)? {
-        let key_bytes = length(source)?;
-        source.skip(key_bytes)?;
-        skip_field(source)?;
-    }
+    skip_headers(source)?;
     front.close(source)?;
     Ok(Glance { offset_delta: front.offset_delta, timestamp_delta: front.timestamp_delta, key_is_null })
 }
@@ -234,6 +267,16 @@ fn skip_field(source: &mut impl Source) -> Result<bool, BatchError> {
             Ok(false)
         }
     }
+}
+
+#[inline]
+fn skip_headers(source: &mut impl Source) -> Result<(), BatchError> {
+    for _ in 0..header_count(source)? {
+        let key_bytes = length(source)?;
+        source.skip(key_bytes)?;
+        skip_field(source)?;
+    }
+    Ok(())
 }
 
 #[inline]
@@ -522,7 +565,9 @@ mod tests {
     #[test]
     fn finds_the_first_of_the_largest_timestamps() {
         for batch in batches_at(7, &[10, 40, 20, 40]) {
-            assert_eq!(max_timestamp_record(&batch), Ok(Some((8, 40))));
+            assert_eq!(max_timestamp_record(&batch, 0), Ok(Some((8, 40))));
+            assert_eq!(max_timestamp_record(&batch, 9), Ok(Some((10, 40))));
+            assert_eq!(max_timestamp_record(&batch, 11), Ok(None));
         }
     }
 
@@ -532,7 +577,7 @@ mod tests {
             let batch = stamp(batch, 7, 0, Timestamps::Appended(1000));
             assert_eq!(find_timestamp(&batch, 900, 8), Ok(Some((8, 1000))));
             assert_eq!(find_timestamp(&batch, 1001, 0), Ok(None));
-            assert_eq!(max_timestamp_record(&batch), Ok(Some((7, 1000))));
+            assert_eq!(max_timestamp_record(&batch, 0), Ok(Some((7, 1000))));
             let header = BatchHeader::parse(&batch).unwrap();
             let times: Vec<i64> = records(&batch).unwrap().iter().map(|record| record.timestamp(&header)).collect();
             assert_eq!(times, [1000, 1000, 1000]);
@@ -562,7 +607,7 @@ mod tests {
         let batch = builder.build();
         for codec in Codec::ALL {
             let batch = rebuild(&batch, codec, None).unwrap();
-            assert_eq!(max_timestamp_record(&batch), Ok(Some((1, 2))), "{codec:?}");
+            assert_eq!(max_timestamp_record(&batch, 0), Ok(Some((1, 2))), "{codec:?}");
         }
     }
 
@@ -643,7 +688,7 @@ mod tests {
                     }
                 }
                 let largest = raws.iter().map(|raw| raw.0).max();
-                let found = max_timestamp_record(&batch).unwrap();
+                let found = max_timestamp_record(&batch, 0).unwrap();
                 prop_assert_eq!(found.map(|(_, timestamp)| timestamp), largest);
             }
         }
@@ -661,7 +706,7 @@ mod tests {
                 bytes[at] = byte;
             }
             let bytes = Bytes::from(bytes);
-            let walked = max_timestamp_record(&bytes);
+            let walked = max_timestamp_record(&bytes, 0);
             let read = records(&bytes);
             prop_assert_eq!(walked.is_ok(), read.is_ok(), "a walk and a full read judge alike");
         }

@@ -30,7 +30,7 @@ use crate::metadata::{
     BrokerProfile, Endpoint, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap, TopicDefaults,
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
-use crate::partitions::{Partitions, Reconciler, RetentionSweep};
+use crate::partitions::{Cleaner, Partitions, Reconciler, RetentionSweep};
 use crate::storage::dirs::NotTaken;
 
 use disks::Disks;
@@ -108,8 +108,11 @@ impl Server {
         let mut follower = Follower::new(&env, node, shared_config.clone(), reconciler, groups);
         follower.follow(&metadata.image());
         env.spawn(follower.run(metadata.watch()));
-        let sweep = RetentionSweep { env: env.clone(), partitions, config: shared_config.clone() };
+        let sweep = RetentionSweep { env: env.clone(), partitions: partitions.clone(), config: shared_config.clone() };
         env.spawn(sweep.run());
+        if shared_config.load().broker().log_cleaner_enable {
+            env.spawn(Cleaner { env: env.clone(), partitions, config: shared_config.clone() }.run());
+        }
         let network = listeners.serve(Limits::of(shared_config.load().broker()), dispatch_to(services.clone()));
         let state = AtomicU8::new(broker_state::STARTING);
         let collector = Arc::new(Collector { services: services.clone(), network: network.stats(), state });

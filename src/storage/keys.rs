@@ -8,6 +8,7 @@
 //! | State | `Chunk` | log u32, base offset i64 | one closed [`super::retention::Chunk`] | nothing closed yet |
 //! | State | `Producer` | log u32, producer id i64 | sequence window of one producer | producer unknown |
 //! | State | `Aborted` | log u32, last offset i64 | one aborted transaction | none aborted |
+//! | State | `Cleaned` | log u32 | version u8, first offset that compaction has not seen i64 | never compacted |
 //! | State | `Position` | – | file u32, byte u64 of the value log | no group was flushed yet |
 //! | Batches | – | log u32, base offset i64 | one record batch, verbatim | offset compacted, expired or not written |
 //!
@@ -39,6 +40,7 @@ pub enum Kind {
     Producer = 5,
     Aborted = 6,
     Position = 7,
+    Cleaned = 8,
 }
 
 const LONGEST: usize = 15;
@@ -92,7 +94,7 @@ pub fn all_batches() -> (Key, Key) {
     (Key::of(&[&0u32.to_be_bytes()]), Key::of(&[&[0xff; LONGEST]]))
 }
 
-/// Key of a row of which a log has exactly one (`Log`, `Epochs`).
+/// Key of a row of which a log has exactly one (`Log`, `Epochs`, `Cleaned`).
 pub fn of_log(kind: Kind, log: LogNumber) -> Key {
     Key::of(&[&[kind as u8], &log.to_be_bytes()])
 }

@@ -5,6 +5,8 @@
 //! here awaits
 //! or takes a lock of its own: the owner's mutex orders appends, and the engine's lane keeps that order.
 
+mod cleaning;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -93,8 +95,11 @@ pub struct PartitionLog {
     epochs: Epochs,
     producers: Producers,
     closed: VecDeque<Chunk>,
-    /// Timestamp of the open chunk's first batch, for `chunk_ms_max`; unknown (-1) after a restart.
+    /// Timestamp of the open chunk's first batch, for `chunk_ms_max`; -1 while it is empty, its largest timestamp after
+    /// a restart.
     open_since: WallMillis,
+    /// The first offset that compaction has not seen.
+    cleaned_to: Offset,
 }
 
 impl PartitionLog {
@@ -108,6 +113,7 @@ impl PartitionLog {
             producers: Producers::default(),
             closed: VecDeque::new(),
             open_since: -1,
+            cleaned_to: 0,
         };
         log.put_state(write);
         log
@@ -137,9 +143,14 @@ impl PartitionLog {
             }
             broken.is_none()
         })?;
+        let cleaned_to = match home.engine.value(Family::State, &keys::of_log(Kind::Cleaned, number))? {
+            Some(row) => state::decode_cleaned(&row).ok_or_else(|| malformed("cleaned"))?,
+            None => 0,
+        };
+        let open_since = if state.open.bytes > 0 { state.open.max_timestamp } else { -1 };
         match broken {
             Some(what) => Err(malformed(what)),
-            None => Ok(PartitionLog { home, number, state, epochs, producers, closed, open_since: -1 }),
+            None => Ok(PartitionLog { home, number, state, epochs, producers, closed, open_since, cleaned_to }),
         }
     }
 
@@ -425,6 +436,7 @@ fn delete_rows(engine: &Engine, number: LogNumber) -> Result<(), Poisoned> {
     let mut write = Write::new();
     write.delete(Family::State, keys::of_log(Kind::Log, number));
     write.delete(Family::State, keys::of_log(Kind::Epochs, number));
+    write.delete(Family::State, keys::of_log(Kind::Cleaned, number));
     for kind in [Kind::Chunk, Kind::Producer, Kind::Aborted] {
         write.delete_range(Family::State, keys::log_range(kind, number));
     }
@@ -466,7 +478,7 @@ impl ColdRead {
 
 /// Checks that a stored value is the batch its key says. The CRC of the payload is the engine's business (it checks its
 /// own on every read) and the consumer's.
-fn sound_batch(number: LogNumber, key: &[u8], value: &[u8]) -> Result<BatchHeader, String> {
+pub(super) fn sound_batch(number: LogNumber, key: &[u8], value: &[u8]) -> Result<BatchHeader, String> {
     let base = keys::base_of_batch(number, key).ok_or_else(|| format!("log {number}: malformed batch key"))?;
     let header = BatchHeader::parse(value).map_err(|_| format!("log {number}: malformed batch at {base}"))?;
     if header.base_offset != base || header.size_bytes() != value.len() {
@@ -496,12 +508,34 @@ impl TimestampLookup {
     }
 
     /// The first record with the largest timestamp (KIP-734). Blocking.
+    ///
+    /// What a chunk says of itself is an upper bound: the record it is of may lie below the log start, or be gone.
     pub fn largest(&self) -> Result<Option<FoundRecord>, Poisoned> {
-        let Some(largest) = self.chunks.iter().map(|chunk| chunk.max_timestamp).max().filter(|&largest| largest >= 0)
-        else {
-            return Ok(None);
-        };
-        self.at_or_after(largest)
+        let mut chunks: Vec<&Chunk> = self.chunks.iter().filter(|chunk| chunk.max_timestamp >= 0).collect();
+        chunks.sort_by_key(|chunk| (std::cmp::Reverse(chunk.max_timestamp), chunk.base_offset));
+        let mut largest: Option<FoundRecord> = None;
+        for chunk in chunks {
+            match largest {
+                Some(held) if held.timestamp > chunk.max_timestamp => break,
+                Some(held) if held.timestamp == chunk.max_timestamp && held.offset < chunk.base_offset => continue,
+                _ => {}
+            }
+            self.scan_chunk(chunk, &mut |header, batch| {
+                if header.max_timestamp < largest.map_or(0, |held| held.timestamp) {
+                    return true;
+                }
+                if let Ok(Some((offset, timestamp))) = records::max_timestamp_record(batch, self.log_start) {
+                    let beats = |held: FoundRecord| (timestamp, held.offset) > (held.timestamp, offset);
+                    if offset < self.up_to && largest.is_none_or(beats) {
+                        largest = Some(FoundRecord { offset, timestamp, epoch: header.leader_epoch });
+                    }
+                }
+                let is_it =
+                    |held: FoundRecord| held.timestamp == chunk.max_timestamp && held.offset >= chunk.base_offset;
+                !largest.is_some_and(is_it)
+            })?;
+        }
+        Ok(largest)
     }
 
     fn scan_chunk(&self, chunk: &Chunk, visit: &mut dyn FnMut(&BatchHeader, &Bytes) -> bool) -> Result<(), Poisoned> {

@@ -12,9 +12,11 @@
 //! and syncs
 //! it; (4) `done` moves the high watermark and wakes who waits.
 
+pub mod compaction;
 pub mod dirs;
 pub mod engine;
 pub mod epochs;
+pub mod key_offsets;
 pub mod keys;
 pub mod log;
 pub mod producers;

@@ -85,6 +85,11 @@ impl Producer {
         self.batches.back().map_or(NO_SEQUENCE, |batch| batch.last_sequence)
     }
 
+    /// The offset of the last record; `None` if none of this epoch is known.
+    pub fn last_offset(&self) -> Option<Offset> {
+        self.batches.back().map(|batch| batch.last_offset)
+    }
+
     fn next_sequence(&self) -> i32 {
         self.last_sequence().checked_add(1).unwrap_or(0)
     }

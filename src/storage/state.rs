@@ -9,6 +9,7 @@ use super::retention::Chunk;
 use crate::ids::{Offset, TopicId, TopicIdPartition};
 
 const VERSION: u8 = 1;
+const CLEANED_VERSION: u8 = 0;
 const LENGTH: usize = 1 + 16 + 4 + 8 * 4 + 8 * 4;
 
 /// Persistent state of one log.
@@ -100,6 +101,23 @@ pub fn decode_chunk(row: &[u8]) -> Option<Chunk> {
     take_chunk(&mut rest)
 }
 
+/// The value of a `Cleaned` row.
+pub fn encode_cleaned(cleaned_to: Offset) -> Bytes {
+    let mut row = BytesMut::with_capacity(9);
+    row.put_u8(CLEANED_VERSION);
+    row.put_i64(cleaned_to);
+    row.freeze()
+}
+
+/// Reads a `Cleaned` row; `None` if it is malformed.
+pub fn decode_cleaned(row: &[u8]) -> Option<Offset> {
+    let (&version, mut rest) = row.split_first()?;
+    if version != CLEANED_VERSION || rest.len() != 8 {
+        return None;
+    }
+    Some(rest.get_i64()).filter(|&offset| offset >= 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +156,8 @@ mod tests {
             "00000000000004d2"
         );
         assert_eq!(hex, golden);
+        assert_eq!(encode_cleaned(258)[..], [0, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(decode_cleaned(&[0, 0, 0, 0, 0, 0, 0, 1, 2]), Some(258));
     }
 
     #[test]
@@ -145,6 +165,7 @@ mod tests {
         let row = example().encode();
         for length in 0..row.len() {
             assert_eq!(LogState::decode(&row[..length]), None);
+            assert_eq!(decode_cleaned(&row[..length]).filter(|_| length != 9), None);
         }
         let mut backwards = example();
         backwards.log_start = 91;

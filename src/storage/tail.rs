@@ -113,6 +113,24 @@ impl TailCache {
         }
     }
 
+    /// Drops the batches of `log` below `offset`: what is on disk now is not what was appended.
+    pub fn forget_below(&self, log: LogNumber, offset: Offset) {
+        let mut state = self.state.lock();
+        let Some(batches) = state.logs.get_mut(&log) else { return };
+        let count = batches.partition_point(|cached| cached.base < offset);
+        let bytes: usize = batches.drain(..count).map(|cached| cached.batch.len()).sum();
+        if batches.is_empty() {
+            state.logs.remove(&log);
+        }
+        state.bytes -= bytes;
+        let mut left = count;
+        state.order.retain(|&other| {
+            let goes = other == log && left > 0;
+            left -= usize::from(goes);
+            !goes
+        });
+    }
+
     /// Bytes held now.
     pub fn bytes(&self) -> usize {
         self.state.lock().bytes
@@ -176,5 +194,24 @@ mod tests {
         cache.push(2, 2, 3, Bytes::from(vec![0; 200]));
         assert_eq!(hit(&cache, 2, 0, 3, 100, true), None, "too large to keep: later reads go to disk");
         assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
+    fn what_was_rewritten_is_forgotten() {
+        let cache = TailCache::new(100);
+        for base in 0..3 {
+            cache.push(1, base, base + 1, Bytes::from(vec![0; 10]));
+            cache.push(2, base, base + 1, Bytes::from(vec![0; 20]));
+        }
+        cache.forget_below(1, 2);
+        assert_eq!(hit(&cache, 1, 1, 3, 100, true), None);
+        assert_eq!(hit(&cache, 1, 2, 3, 100, true), Some(vec![10]));
+        assert_eq!(cache.bytes(), 70);
+        cache.push(3, 0, 1, Bytes::from(vec![0; 50]));
+        assert_eq!(hit(&cache, 1, 2, 3, 100, true), Some(vec![10]), "the other log's oldest went, as it is older");
+        assert_eq!(hit(&cache, 2, 0, 3, 100, true), None);
+        cache.forget_below(1, 9);
+        cache.forget_below(9, 9);
+        assert_eq!(hit(&cache, 1, 2, 3, 100, true), None);
     }
 }

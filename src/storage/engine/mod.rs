@@ -406,6 +406,14 @@ impl Engine {
         store.drop_dead_files()
     }
 
+    /// Tells that batches of `range` were overwritten or deleted one by one, so that the next reclaim looks for their
+    /// space too.
+    pub fn note_garbage(&self, range: (Key, Key)) {
+        let mut dead = self.0.lane.dead.lock();
+        let end = dead.entry(range.0).or_insert(range.1);
+        *end = (*end).max(range.1);
+    }
+
     /// Writes what is queued and stops the lane; with `wait`, blocks until it has stopped.
     pub fn close(&self, wait: bool) {
         let lane = &self.0.lane;

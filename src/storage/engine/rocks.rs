@@ -365,7 +365,7 @@ impl Store {
         Ok(())
     }
 
-    /// Bytes of living batches by value file.
+    /// Bytes of living batches by value file. What they have superseded may be deleted: they are on stable storage.
     fn living(&self) -> Result<BTreeMap<FileNumber, u64>, Poisoned> {
         let mut living = BTreeMap::new();
         self.visit_rows(Family::Batches, keys::all_batches(), None, &mut |_, row| {
@@ -374,6 +374,9 @@ impl Store {
             }
             true
         })?;
+        if !self.0.sync {
+            self.0.values.sync().map_err(io_failed("value log"))?;
+        }
         Ok(living)
     }
 
