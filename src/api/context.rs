@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::api::fetch_session::FetchSessions;
+use crate::api::loggers::Loggers;
 use crate::api::producer_ids::ProducerIds;
 use crate::api::stats::ApiStats;
 use crate::api::topics_in_creation::TopicsInCreation;
@@ -33,6 +34,7 @@ pub struct Services {
     pub producer_ids: ProducerIds,
     pub topics_in_creation: TopicsInCreation,
     pub api_stats: ApiStats,
+    pub loggers: Loggers,
 }
 
 /// What services are made of.
@@ -61,6 +63,7 @@ impl Services {
             producer_ids: ProducerIds::default(),
             topics_in_creation: TopicsInCreation::default(),
             api_stats: ApiStats::default(),
+            loggers: Loggers::default(),
         }
     }
 }

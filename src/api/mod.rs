@@ -23,6 +23,7 @@ pub mod fetch_session;
 pub mod handlers;
 pub mod hosting;
 pub mod internal_topics;
+pub mod loggers;
 pub mod offset_lookups;
 pub mod operations;
 pub mod producer_ids;

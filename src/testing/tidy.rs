@@ -86,6 +86,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("zstd", &["src/records/compression.rs"]),
     ("flate2", &["src/records/compression.rs"]),
     ("crc32c", &["src/records/", "src/storage/engine/values.rs"]),
+    ("regex", &["src/config/subscriptions.rs"]),
     ("tikv_jemallocator", &["src/lib.rs"]),
 ];
 

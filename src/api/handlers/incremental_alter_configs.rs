@@ -1,8 +1,8 @@
-//! IncrementalAlterConfigs (44): sets, deletes, extends and shortens settings of topics and brokers (KIP-339).
+//! IncrementalAlterConfigs (44): sets, deletes, extends and shortens settings (KIP-339), and levels of loggers (KIP-412).
 //!
 //! v0: the first. v1: flexible. Each resource changes as a whole or not at all, and answers for itself. A broker only
-//! takes its own settings; a broker without a name stands for all of them. Loggers, client metrics and groups have no
-//! settings here yet and are refused.
+//! takes its own settings; a broker without a name stands for all of them. Loggers are this process's alone: their
+//! levels change at once and are not stored.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsRes
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use crate::api::config_changes::changes;
-use crate::api::config_views::{resource, unsupported};
+use crate::api::config_changes::{broker_changes, changes, check_form};
+use crate::api::config_views::resource;
 use crate::api::translate::message;
 use crate::api::{Context, Reply, Services};
-use crate::config::{Config, DynamicScope, broker_row, topic_row};
+use crate::config::{Config, DynamicScope, group_row, subscription_row, topic_row};
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, check_topic_name};
 use crate::metadata::{Alteration, ClusterImage, ResourceKind, SettingAlteration, SettingChange, SettingMap};
@@ -23,18 +23,27 @@ use crate::metadata::{Alteration, ClusterImage, ResourceKind, SettingAlteration,
 pub async fn handle(ctx: &Context, request: IncrementalAlterConfigsRequest) -> Reply<IncrementalAlterConfigsResponse> {
     let image = ctx.services.metadata.image();
     let repeated = repeated(&request.resources);
+    let validate = request.validate_only;
     let judge = |asked: &AlterConfigsResource| {
         if repeated.contains(&(asked.resource_type, asked.resource_name.as_str())) {
             return Err(invalid("Each resource must appear at most once."));
         }
-        alteration(&ctx.services, &image, asked)
+        let changes = read_changes(asked)?;
+        if asked.resource_type == resource::BROKER_LOGGER {
+            check_loggers_name(&asked.resource_name, ctx.services.node)?;
+            return ctx.services.loggers.alter(&asked.configs, validate).map(|()| None);
+        }
+        alteration(&ctx.services, &image, asked, changes).map(Some)
     };
-    let judged: Vec<Result<SettingAlteration, ApiError>> = request.resources.iter().map(judge).collect();
-    let accepted = judged.iter().filter_map(|judged| judged.as_ref().ok().cloned()).collect();
-    let mut outcomes = alter(ctx, accepted, request.validate_only).await.into_iter();
+    let judged: Vec<Result<Option<SettingAlteration>, ApiError>> = request.resources.iter().map(judge).collect();
+    let accepted = judged.iter().filter_map(|judged| judged.as_ref().ok().cloned().flatten()).collect();
+    let mut outcomes = alter(ctx, accepted, validate).await.into_iter();
     let mut responses = Vec::with_capacity(judged.len());
     for (asked, judged) in request.resources.iter().zip(judged) {
-        let outcome = judged.and_then(|_| outcomes.next().unwrap_or(Err(ErrorCode::UnknownServerError.into())));
+        let outcome = judged.and_then(|asked| match asked {
+            Some(_) => outcomes.next().unwrap_or(Err(ErrorCode::UnknownServerError.into())),
+            None => Ok(()),
+        });
         responses.push(response(asked, outcome));
     }
     Reply::Now(IncrementalAlterConfigsResponse::default().with_responses(responses))
@@ -60,28 +69,49 @@ fn repeated(resources: &[AlterConfigsResource]) -> BTreeSet<(i8, &str)> {
     keys.filter(|key| !seen.insert(*key)).collect()
 }
 
-/// What one resource asks for, if it is well formed. Whether the outcome is legal is decided with the image in hand.
+type Changes = Vec<(String, SettingChange)>;
+
+/// The operations of one resource, if they are well formed.
+fn read_changes(asked: &AlterConfigsResource) -> Result<Changes, ApiError> {
+    let configs = &asked.configs;
+    match asked.resource_type {
+        resource::TOPIC => changes(configs, topic_row),
+        resource::BROKER => broker_changes(configs),
+        resource::CLIENT_METRICS => changes(configs, subscription_row),
+        resource::GROUP => changes(configs, group_row),
+        // Loggers have operations of their own; of those here they share what is malformed.
+        resource::BROKER_LOGGER => check_form(configs).map(|()| Vec::new()),
+        kind => {
+            check_form(configs)?;
+            Err(invalid(&format!("Unknown resource type {kind}")))
+        }
+    }
+}
+
+/// What one resource asks for. Whether the outcome is legal is decided with the image in hand.
 fn alteration(
     services: &Services,
     image: &ClusterImage,
     asked: &AlterConfigsResource,
+    changes: Changes,
 ) -> Result<SettingAlteration, ApiError> {
     let name = asked.resource_name.as_str();
-    let (kind, changes) = match asked.resource_type {
+    let alteration = Alteration::Change(changes);
+    let kind = match asked.resource_type {
         resource::TOPIC => {
-            let changes = changes(&asked.configs, topic_row)?;
             check_topic(name)?;
-            (ResourceKind::Topic, changes)
+            ResourceKind::Topic
         }
         resource::BROKER => {
-            let changes = changes(&asked.configs, broker_row)?;
             check_this_broker(name, services.node)?;
-            check_dynamic(&services.config_in(image), name, &image.settings.of(ResourceKind::Broker, name), &changes)?;
-            (ResourceKind::Broker, changes)
+            let next = alteration.applied(&image.settings.of(ResourceKind::Broker, name));
+            check_dynamic(&services.config_in(image), name, &next)?;
+            ResourceKind::Broker
         }
-        kind => return Err(unsupported(kind)),
+        resource::CLIENT_METRICS => ResourceKind::ClientMetrics,
+        _ => ResourceKind::Group,
     };
-    Ok(SettingAlteration { kind, name: name.to_owned(), alteration: Alteration::Change(changes) })
+    Ok(SettingAlteration { kind, name: name.to_owned(), alteration })
 }
 
 fn check_topic(name: &str) -> Result<(), ApiError> {
@@ -101,24 +131,20 @@ fn check_this_broker(name: &str, node: BrokerId) -> Result<(), ApiError> {
     }
 }
 
-/// A value that a running broker cannot take is an invalid request, not an invalid config: so it is in Kafka
-/// (KAFKA-13609), and tools rely on it. Lists that grow or shrink are only checked with the rest, when it is decided.
-fn check_dynamic(
-    config: &Config,
-    name: &str,
-    current: &SettingMap,
-    changes: &[(String, SettingChange)],
-) -> Result<(), ApiError> {
-    let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
-    let mut next = current.clone();
-    for (key, change) in changes {
-        match change {
-            SettingChange::Set(value) => drop(next.insert(key.clone(), value.clone())),
-            SettingChange::Delete => drop(next.remove(key)),
-            SettingChange::Append { .. } | SettingChange::Subtract { .. } => {}
-        }
+fn check_loggers_name(name: &str, node: BrokerId) -> Result<(), ApiError> {
+    match name.parse::<i32>() {
+        Ok(id) if id == node.0 => Ok(()),
+        // Kafka names its own id twice.
+        Ok(_) => Err(invalid(&format!("Unexpected node id. Expected {node}, but received {node}"))),
+        Err(_) => Err(invalid(&format!("Node id must be an integer, but it is: {name}"))),
     }
-    config.check_broker_dynamic(scope, &next).map_err(|why| invalid(&why))
+}
+
+/// A value that a running broker cannot take is an invalid request, not an invalid config: so it is in Kafka
+/// (KAFKA-13609), and tools rely on it.
+fn check_dynamic(config: &Config, name: &str, next: &SettingMap) -> Result<(), ApiError> {
+    let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
+    config.check_broker_dynamic(scope, next).map_err(|why| invalid(&why))
 }
 
 fn invalid(message: &str) -> ApiError {
