@@ -10,6 +10,7 @@ mod admin;
 mod configs;
 mod data;
 mod groups;
+mod telemetry;
 mod topics;
 
 pub use configs::alter;
@@ -86,6 +87,8 @@ cases! {
     42 delete_groups => groups::delete_groups;
     44 incremental_alter_configs => configs::incremental_alter_configs;
     60 describe_cluster => admin::describe_cluster;
+    71 get_telemetry_subscriptions => telemetry::get_telemetry_subscriptions;
+    72 push_telemetry => telemetry::push_telemetry;
     75 describe_topic_partitions => topics::describe_topic_partitions;
 }
 

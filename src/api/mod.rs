@@ -30,6 +30,7 @@ pub mod producer_ids;
 mod settings_check;
 pub mod stats;
 pub mod table;
+pub mod telemetry;
 pub mod topic_pages;
 pub mod topic_views;
 pub mod topics_in_creation;

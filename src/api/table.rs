@@ -112,6 +112,8 @@ pub static APIS: &[Api] = &[
     api!(42, "DeleteGroups", 0..=2, Here, delete_groups(DeleteGroupsRequest)),
     api!(44, "IncrementalAlterConfigs", 0..=1, Controller, incremental_alter_configs(IncrementalAlterConfigsRequest)),
     api!(60, "DescribeCluster", 0..=2, Here, describe_cluster(DescribeClusterRequest)),
+    api!(71, "GetTelemetrySubscriptions", 0..=0, Here, get_telemetry_subscriptions(GetTelemetrySubscriptionsRequest)),
+    api!(72, "PushTelemetry", 0..=0, Here, push_telemetry(PushTelemetryRequest)),
     api!(75, "DescribeTopicPartitions", 0..=0, Here, describe_topic_partitions(DescribeTopicPartitionsRequest)),
 ];
 
@@ -241,7 +243,7 @@ mod tests {
             DescribeGroupsRequest ListGroupsRequest ApiVersionsRequest CreateTopicsRequest DeleteTopicsRequest
             DeleteRecordsRequest InitProducerIdRequest OffsetForLeaderEpochRequest DescribeConfigsRequest
             CreatePartitionsRequest DeleteGroupsRequest IncrementalAlterConfigsRequest DescribeClusterRequest
-            DescribeTopicPartitionsRequest
+            GetTelemetrySubscriptionsRequest PushTelemetryRequest DescribeTopicPartitionsRequest
         }
         assert!(decoded.into_iter().eq(apis().map(|(key, _)| key)), "a row is not checked");
     }

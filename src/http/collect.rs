@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Label, with_local_recorder};
@@ -77,9 +77,11 @@ impl Collector {
             self.partitions(&image);
             self.requests();
             self.groups(&groups);
+            self.clients();
             self.process();
         });
-        recorder.handle().render()
+        let pushed = self.services.telemetry.page(self.services.env.wall_ms());
+        recorder.handle().render() + &pushed
     }
 
     /// Why this broker should get no traffic now; `None` if it is ready.
@@ -196,6 +198,19 @@ impl Collector {
                 set(&table::GROUP_LAG, labels, (offsets.high_watermark - committed).max(0) as f64);
             }
         }
+    }
+
+    fn clients(&self) {
+        let telemetry = &self.services.telemetry;
+        let (instances, series, dropped) = telemetry.sizes(self.services.env.wall_ms());
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
+        set(&table::CLIENT_INSTANCES, &[], instances as f64);
+        set(&table::CLIENT_SERIES, &[], series as f64);
+        set(&table::CLIENT_DROPPED, &[], dropped as f64);
+        set(&table::CLIENT_UNKNOWN, &[], read(&telemetry.counts.unknown_subscriptions));
+        set(&table::CLIENT_THROTTLED, &[], read(&telemetry.counts.throttled));
+        set(&table::CLIENT_PUSHES, &[], read(&telemetry.counts.pushes));
+        set(&table::CLIENT_UNREADABLE, &[], read(&telemetry.counts.unreadable));
     }
 
     fn process(&self) {

@@ -85,7 +85,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("lz4_flex", &["src/records/compression.rs"]),
     ("zstd", &["src/records/compression.rs"]),
     ("flate2", &["src/records/compression.rs"]),
-    ("crc32c", &["src/records/", "src/storage/engine/values.rs"]),
+    ("crc32c", &["src/records/", "src/storage/engine/values.rs", "src/api/telemetry/instances.rs"]),
     ("regex", &["src/config/subscriptions.rs"]),
     ("tikv_jemallocator", &["src/lib.rs"]),
 ];
