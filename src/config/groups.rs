@@ -20,7 +20,10 @@ struct Bound {
 }
 
 macro_rules! bound {
-    ($key:literal $field:ident, $least:literal $least_field:ident, $most:literal $most_field:ident $(, $own:literal)?) => {
+    (
+        $key:literal $field:ident, $least:literal $least_field:ident, $most:literal $most_field:ident
+        $(, $own:literal)?
+    ) => {
         Bound {
             key: $key,
             value: |group| &mut group.$field,

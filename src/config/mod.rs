@@ -8,8 +8,8 @@
 //!   that need a function, `value` and `typed` the types.
 //! * `properties` and `env_vars` read the static sources; `layers` puts them over each other.
 //! * `startup` and `listeners` refuse what does not fit together.
-//! * `topics`, `groups`, `subscriptions` and `dynamic` are the settings that change while running; `describe` is DescribeConfigs, `manual` the
-//!   documentation.
+//! * `topics`, `groups`, `subscriptions` and `dynamic` are the settings that change while running; `describe` is
+//!   DescribeConfigs, `manual` the documentation.
 //!
 //! Invariants: everything here is pure: files, environment and command line arrive as texts. Metadata is not known
 //! here; it hands over its overrides as plain maps. Sentences that clients see are Kafka's.

@@ -380,8 +380,7 @@ settings! {
         "compression.gzip.level" compression_gzip_level: i32 = "-1",
             Custom { check: rules::gzip_level, allowed: "[1,...,9] or -1" }, ClusterWide, Yes,
             "Level of gzip when the broker compresses.";
-        "compression.lz4.level" compression_lz4_level: i32 = "9", Between(1, 17), ClusterWide,
-            Ignored("the lz4 encoder has one level"),
+        "compression.lz4.level" compression_lz4_level: i32 = "9", Between(1, 17), ClusterWide, Yes,
             "Level of lz4 when the broker compresses.";
         "compression.zstd.level" compression_zstd_level: i32 = "3", Between(-131072, 22), ClusterWide, Yes,
             "Level of zstd when the broker compresses.";
@@ -1244,8 +1243,7 @@ settings! {
         "compression.gzip.level" compression_gzip_level: i32 = "-1",
             Custom { check: rules::gzip_level, allowed: "[1,...,9] or -1" }, PerTopic, Yes,
             "Level of gzip when the broker compresses.", from &[("compression.gzip.level", 1)];
-        "compression.lz4.level" compression_lz4_level: i32 = "9", Between(1, 17), PerTopic,
-            Ignored("the lz4 encoder has one level"),
+        "compression.lz4.level" compression_lz4_level: i32 = "9", Between(1, 17), PerTopic, Yes,
             "Level of lz4 when the broker compresses.", from &[("compression.lz4.level", 1)];
         "compression.type" compression_type: CompressionType = "producer", OneOf(COMPRESSIONS), PerTopic, Yes,
             "How batches are stored; producer keeps what was sent.", from &[("compression.type", 1)];

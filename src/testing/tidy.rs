@@ -82,6 +82,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["src/http/"]),
     ("hyper", &["src/http/"]),
     ("snap", &["src/records/compression.rs"]),
+    ("lz4", &["src/records/compression.rs"]),
     ("lz4_flex", &["src/records/compression.rs"]),
     ("zstd", &["src/records/compression.rs"]),
     ("flate2", &["src/records/compression.rs"]),

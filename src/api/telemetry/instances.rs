@@ -305,7 +305,7 @@ mod tests {
             ("other", &[("metrics", "*"), ("match", "client_id=other")]),
         ]);
         let granted = Instances::default().subscribe(&all, &client(7), NOW).unwrap();
-        assert_eq!((granted.metrics, granted.interval_ms), (vec!["a.".to_owned(), "b.".to_owned()], 5000));
+        assert_eq!((granted.metrics, granted.interval_ms), (vec!["b.".to_owned(), "a.".to_owned()], 5000));
         let star = settings(&[("x", &[("metrics", "a.,*")]), ("y", &[("interval.ms", "100")])]);
         let granted = Instances::default().subscribe(&star, &client(7), NOW).unwrap();
         assert_eq!((granted.metrics, granted.interval_ms), (vec!["*".to_owned()], 100));

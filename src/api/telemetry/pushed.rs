@@ -1,8 +1,8 @@
 //! The latest values that clients have pushed, and their page for Prometheus.
 //!
 //! A name `org.apache.kafka.producer.x.total` becomes `kafka_client_producer_x_total`; other names keep all their parts
-//! behind `kafka_client_`. Labels are the client's id and instance, and those of the point. Sums that count from push to
-//! push are added up here, because Prometheus wants totals.
+//! behind `kafka_client_`. Labels are the client's id and instance, and those of the point. Sums that count from push
+//! to push are added up here, because Prometheus wants totals.
 //!
 //! Invariants: at most [`SERIES_MAX`] series, and [`SERIES_PER_CLIENT_MAX`] of one client; what finds no place is
 //! counted. A client's series go when it has been silent for as long as its instance is known. Pure.
