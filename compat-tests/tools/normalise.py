@@ -41,6 +41,26 @@ def shapes(kept):
     return list(dict.fromkeys(NUMBER.sub("#", line) for line in kept))
 
 
+def only(start):
+    """A view of the lines that begin so."""
+    return lambda kept: [line for line in kept if line.startswith(start)]
+
+
+def without(name):
+    """A view of a description without one setting."""
+    return lambda kept: [line for line in kept if not line.startswith(name + "=")]
+
+
+# What the two brokers are started with differs, and our own settings are not Kafka's.
+OWN_SETTINGS = re.compile(r"^(ottla\.|log\.dirs?=|listeners=|advertised\.listeners=|controller\.|listener\.security|"
+                          r"process\.roles=|inter\.broker|min\.insync\.replicas=|node\.id=|broker\.id=)")
+
+
+def settings_of_kafka(kept):
+    """Every setting of a broker but those that belong to its place and program."""
+    return sorted(line for line in kept if not OWN_SETTINGS.match(line))
+
+
 def verifiable_producer(kept):
     """The events of kafka-verifiable-producer without times and rates."""
     events = []

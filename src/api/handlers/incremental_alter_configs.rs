@@ -1,4 +1,4 @@
-//! IncrementalAlterConfigs (44): sets, deletes, extends and shortens settings (KIP-339), sets levels of loggers (KIP-412).
+//! IncrementalAlterConfigs (44): sets, deletes, extends, shortens settings (KIP-339); sets levels of loggers (KIP-412).
 //!
 //! v0: the first. v1: flexible. Each resource changes as a whole or not at all, and answers for itself. A broker only
 //! takes its own settings; a broker without a name stands for all of them. Loggers are this process's alone: their
