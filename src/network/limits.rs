@@ -14,8 +14,12 @@ const IN_FLIGHT_BYTES_DEFAULT: usize = 512 << 20;
 /// The limits in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// `max.connections`: no more are accepted until one ends. Each listener may be one connection beyond it.
+    /// `max.connections`: no more are accepted until one ends. Each listener may be one connection beyond it. When it
+    /// shrinks, those that have been silent longest are closed.
     pub connections_max: usize,
+    /// The listener whose connections are not closed for the sake of `max.connections`: that of brokers among
+    /// themselves, if clients have another (KIP-402).
+    pub protected: Option<String>,
     /// `max.connections.per.ip`: the next one from the same address is closed at once.
     pub connections_per_ip_max: usize,
     /// `max.connections.per.ip.overrides`.
@@ -58,7 +62,9 @@ impl Limits {
             };
             (listener.name.clone(), limits)
         });
+        let several = config.listeners().iter().filter(|listener| !listener.controller).count() > 1;
         Limits {
+            protected: several.then(|| config.inter_broker_listener()),
             connections_max: count(settings.max_connections),
             connections_per_ip_max: count(settings.max_connections_per_ip),
             connections_per_ip_overrides: overrides(&settings.max_connections_per_ip_overrides),

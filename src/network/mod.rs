@@ -107,6 +107,7 @@ impl Listeners {
             slots: Slots::default(),
             pace: Pace::new(self.env.now()),
             next_id: AtomicU64::new(0),
+            began: self.env.now(),
             phase: watch::Sender::new(Phase::Serving),
             env: self.env,
         });
@@ -139,6 +140,8 @@ struct Shared {
     budget: Budget,
     pace: Pace,
     next_id: AtomicU64,
+    /// When serving began: the zero of [`slots::Use`].
+    began: Instant,
     phase: watch::Sender<Phase>,
 }
 
@@ -180,6 +183,7 @@ impl Network {
 
     /// Replaces the limits, for connections and frames to come; what may be in flight stays as it was at the start.
     pub fn limit(&self, limits: Limits) {
+        self.shared.slots.shrink_to(limits.connections_max, limits.protected.as_deref());
         self.shared.limits.store(Arc::new(limits));
         self.shared.slots.reconsider();
     }
@@ -256,8 +260,9 @@ impl Acceptor {
         let connection = Arc::new(Connection::new(id, Arc::clone(&self.bound.name), peer));
         self.stats.accepted.add(1);
         self.stats.open.add(1);
+        let used = slot.used();
         let presence = Presence { _slot: slot, stats: Arc::clone(&self.stats) };
-        let serving = connection::serve(Arc::clone(&self.shared), stream, connection, Arc::clone(&self.stats));
+        let serving = connection::serve(Arc::clone(&self.shared), stream, connection, Arc::clone(&self.stats), used);
         let stats = Arc::clone(&self.stats);
         self.shared.env.spawn(async move {
             let _presence = presence;

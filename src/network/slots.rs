@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -23,14 +24,44 @@ struct Inner {
 struct Open {
     total: usize,
     by_listener: BTreeMap<Arc<str>, usize>,
+    seats: BTreeMap<u64, Seat>,
+    next_seat: u64,
     by_ip: BTreeMap<IpAddr, usize>,
 }
 
 /// The place of one connection.
 pub struct Slot {
     slots: Slots,
+    seat: u64,
     listener: Arc<str>,
     address: IpAddr,
+    used: Arc<Use>,
+}
+
+/// What is known of a connection that might have to go.
+struct Seat {
+    listener: Arc<str>,
+    used: Arc<Use>,
+}
+
+/// How a connection is used, and how it is told to go. The connection shares it.
+#[derive(Default)]
+pub struct Use {
+    /// When its last request came; relaxed, because the order only has to be about right.
+    last: AtomicU64,
+    leave: Notify,
+}
+
+impl Use {
+    /// Notes a request; `now` grows.
+    pub fn touch(&self, now: u64) {
+        self.last.store(now, Ordering::Relaxed);
+    }
+
+    /// Waits until the connection has to go.
+    pub async fn must_leave(&self) {
+        self.leave.notified().await;
+    }
 }
 
 impl Slots {
@@ -56,6 +87,23 @@ impl Slots {
         self.0.released.notify_waiters();
     }
 
+    /// Tells the connections beyond `limit` to go, those first that have been silent longest; never those of the
+    /// listener `protected`.
+    pub fn shrink_to(&self, limit: usize, protected: Option<&str>) {
+        let open = self.0.open.lock();
+        let excess = open.total.saturating_sub(limit);
+        if excess == 0 {
+            return;
+        }
+        let may_go = open.seats.values().filter(|seat| Some(&*seat.listener) != protected);
+        let mut by_use: Vec<(u64, &Arc<Use>)> =
+            may_go.map(|seat| (seat.used.last.load(Ordering::Relaxed), &seat.used)).collect();
+        by_use.sort_by_key(|(last, _)| *last);
+        for (_, used) in by_use.into_iter().take(excess) {
+            used.leave.notify_one();
+        }
+    }
+
     /// A slot for a connection from `address`, unless that address has `limit` of them.
     pub fn take(&self, listener: &Arc<str>, address: IpAddr, limit: usize) -> Option<Slot> {
         let mut open = self.0.open.lock();
@@ -66,7 +114,18 @@ impl Slots {
         open.by_ip.insert(address, of_address + 1);
         *open.by_listener.entry(Arc::clone(listener)).or_default() += 1;
         open.total += 1;
-        Some(Slot { slots: self.clone(), listener: Arc::clone(listener), address })
+        let seat = open.next_seat;
+        open.next_seat += 1;
+        let used = Arc::new(Use::default());
+        open.seats.insert(seat, Seat { listener: Arc::clone(listener), used: Arc::clone(&used) });
+        Some(Slot { slots: self.clone(), seat, listener: Arc::clone(listener), address, used })
+    }
+}
+
+impl Slot {
+    /// How its connection is used.
+    pub fn used(&self) -> Arc<Use> {
+        Arc::clone(&self.used)
     }
 }
 
@@ -75,6 +134,7 @@ impl Drop for Slot {
         let inner = &self.slots.0;
         let mut open = inner.open.lock();
         open.total -= 1;
+        open.seats.remove(&self.seat);
         if let Some(count) = open.by_listener.get_mut(&self.listener) {
             *count -= 1;
         }
@@ -125,5 +185,22 @@ mod tests {
         limit.set(2);
         slots.reconsider();
         assert!(waiting.as_mut().now_or_never().is_some());
+    }
+
+    #[test]
+    fn the_connections_silent_longest_go_first() {
+        let slots = Slots::default();
+        let (listener, safe): (Arc<str>, Arc<str>) = (Arc::from("L"), Arc::from("SAFE"));
+        let take = |listener, last| {
+            let slot = slots.take(listener, IpAddr::from([10, 0, 0, 1]), 9).unwrap();
+            slot.used().touch(last);
+            slot
+        };
+        let held = [take(&listener, 7), take(&listener, 3), take(&safe, 1), take(&listener, 5)];
+        slots.shrink_to(4, Some("SAFE"));
+        let told = || held.iter().map(|slot| slot.used().must_leave().now_or_never().is_some()).collect::<Vec<_>>();
+        assert_eq!(told(), [false; 4], "there is room for all");
+        slots.shrink_to(2, Some("SAFE"));
+        assert_eq!(told(), [false, true, false, true]);
     }
 }

@@ -119,6 +119,7 @@ fn limits() -> Limits {
         connections_per_ip_max: 100,
         connections_per_ip_overrides: BTreeMap::new(),
         connections_per_second_max: i32::MAX as u32,
+        protected: None,
         by_listener: BTreeMap::new(),
         idle_max: Some(Duration::from_secs(600)),
         frame_bytes_max: 10 << 20,
@@ -398,6 +399,18 @@ async fn limits_change_while_connections_wait() {
     assert!(world.network.stats().connections().eq([("PLAINTEXT", 2)]), "the broker has less");
     drop(first);
     assert_eq!(third.answer().await.as_deref(), Some(&b"now"[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fewer_places_close_the_connections_silent_longest() {
+    let world = world(limits()).await;
+    let (mut silent, mut busy) = (world.client().await, world.client().await);
+    assert!(silent.try_ask().await);
+    world.env.sleep(Duration::from_secs(1)).await;
+    assert!(busy.try_ask().await);
+    world.network.limit(Limits { connections_max: 1, ..limits() });
+    assert_eq!(silent.answer().await, None, "closed");
+    assert!(busy.try_ask().await);
 }
 
 impl Client {
