@@ -11,6 +11,7 @@
 //! Invariants: a key or version without a row, or a body that does not fit its shape, closes the connection without an
 //! answer, as in Kafka. Handlers translate and never judge; they never import each other.
 
+pub mod alterations;
 pub mod config_changes;
 pub mod config_views;
 pub mod context;

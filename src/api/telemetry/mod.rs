@@ -11,7 +11,7 @@ mod instances;
 mod otlp;
 mod pushed;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -176,6 +176,14 @@ impl Drop for Presence {
     }
 }
 
+/// As Java prints it: an IPv6 address with all its groups.
+fn address(ip: IpAddr) -> String {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => ip.segments().map(|group| format!("{group:x}")).join(":"),
+    }
+}
+
 /// The texts that the patterns of a subscription are held against.
 struct Attributes {
     instance: String,
@@ -191,7 +199,7 @@ impl Attributes {
             instance: client.instance.to_string(),
             client_id: Arc::clone(&client.client_id),
             software: client.software.clone(),
-            address: client.peer.ip().to_canonical().to_string(),
+            address: address(client.peer.ip()),
             port: client.peer.port().to_string(),
         }
     }
