@@ -232,6 +232,7 @@ def broker_configs(s):
                                   ("out-of-range", every, "message.max.bytes=-1"), ("zero", one, "log.retention.ms=0"),
                                   ("per-broker-only", every, "cordoned.log.dirs=/d"),
                                   ("no-prefix", one, "ssl.keystore.location=/k"),
+                                  ("overrides", one, "max.connections.per.ip.overrides=xx"),
                                   ("listener-default", every, "listener.name.plaintext.ssl.protocol=TLS")):
         s.step(f"add-{label}", CONFIGS, *where, *add, setting, code=1)
     s.step("add-unknown", CONFIGS, *one, *add, "no.such.setting=1")

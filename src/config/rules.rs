@@ -77,6 +77,22 @@ pub fn throttled_replicas(name: &str, value: &Value) -> Result<(), String> {
     Err(invalid(name, value, &why))
 }
 
+/// `address:count,...`. The reasons are those of Java's own exceptions.
+pub fn connections_per_ip(name: &str, value: &Value) -> Result<(), String> {
+    let Value::Text(text) = value else { return Ok(()) };
+    for entry in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
+        let why = match entry.rsplit_once(':') {
+            None => format!("begin 0, end -1, length {}", entry.encode_utf16().count()),
+            Some((_, count)) if count.trim().parse::<i32>().is_err() => {
+                format!("For input string: \"{}\"", count.trim())
+            }
+            Some(_) => continue,
+        };
+        return Err(format!("Error parsing configuration property '{name}': {why}"));
+    }
+    Ok(())
+}
+
 pub fn auto_offset_reset(name: &str, value: &Value) -> Result<(), String> {
     let Value::Text(text) = value else { return Ok(()) };
     let duration = text.strip_prefix("by_duration:").is_some_and(is_duration);
@@ -170,6 +186,17 @@ mod tests {
         for bad in [&["0"][..], &["*", "0:1"], &["0:x"]] {
             assert!(throttled_replicas("key", &list(bad)).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn overrides_are_addresses_with_counts() {
+        let check = |text: &str| connections_per_ip("key", &Value::Text(text.into()));
+        for good in ["", "127.0.0.1:5", "10.0.0.1:1, [::1]:2", "host:0"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        let refused = |why: &str| Err(format!("Error parsing configuration property 'key': {why}"));
+        assert_eq!(check("xx"), refused("begin 0, end -1, length 2"));
+        assert_eq!(check("a:1,b:x"), refused("For input string: \"x\""));
     }
 
     #[test]

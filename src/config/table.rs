@@ -332,8 +332,8 @@ settings! {
         "max.connections.per.ip" max_connections_per_ip: i32 = "2147483647", AtLeast(0), ClusterWide,
             Yes,
             "Most connections from one address.";
-        "max.connections.per.ip.overrides" max_connections_per_ip_overrides: String = "", Any, ClusterWide,
-            Yes,
+        "max.connections.per.ip.overrides" max_connections_per_ip_overrides: String = "",
+            Custom { check: rules::connections_per_ip, allowed: "{address}:{count},..." }, ClusterWide, Yes,
             "Exceptions to max.connections.per.ip, as address:count.";
         "max.connection.creation.rate" max_connection_creation_rate: i32 = "2147483647", AtLeast(0), ClusterWide,
             Yes,
