@@ -208,8 +208,9 @@ def broker_configs(s):
     one, every = (*entity, "--entity-name", "1"), (*entity, "--entity-default")
     add, delete = ("--alter", "--add-config"), ("--alter", "--delete-config")
     s.step("describe-none", CONFIGS, *one, "--describe")
-    s.step("describe-all", CONFIGS, *one, "--describe", "--all", view=normalise.settings_of_kafka,
-           expect=[r"^num\.partitions=1 sensitive=false", r"^group\.share\.max\.session\.timeout\.ms=60000 "])
+    s.step("describe-all", CONFIGS, *one, "--describe", "--all", view=normalise.defaults_of_settings,
+           expect=[r"^num\.partitions sensitive=false default num\.partitions=1$",
+                   r"^group\.share\.max\.session\.timeout\.ms sensitive=false "])
     s.step("add", CONFIGS, *one, *add, "log.retention.ms=3600000,log.cleanup.policy=[compact,delete]",
            expect=[r"^Completed updating config for broker 1\.$"])
     s.step("describe", CONFIGS, *one, "--describe", expect=[r"log\.retention\.ms=3600000 sensitive=false synonyms="])

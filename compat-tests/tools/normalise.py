@@ -51,14 +51,23 @@ def without(name):
     return lambda kept: [line for line in kept if not line.startswith(name + "=")]
 
 
-# What the two brokers are started with differs, and our own settings are not Kafka's.
-OWN_SETTINGS = re.compile(r"^(ottla\.|log\.dirs?=|listeners=|advertised\.listeners=|controller\.|listener\.security|"
-                          r"process\.roles=|inter\.broker|min\.insync\.replicas=|node\.id=|broker\.id=)")
+# Our own settings are not Kafka's, and the defaults of these few are those of a program that runs without a file.
+OWN_SETTINGS = re.compile(r"^(ottla\.|log\.dir=|listener\.security\.protocol\.map=|broker\.id=)")
+SETTING = re.compile(r"^([^=]+)=.* (sensitive=\w+) synonyms=\{(.*)\}$")
 
 
-def settings_of_kafka(kept):
-    """Every setting of a broker but those that belong to its place and program."""
-    return sorted(line for line in kept if not OWN_SETTINGS.match(line))
+def defaults_of_settings(kept):
+    """Every setting with its default: the values in force are those that each broker was started with."""
+    shown = []
+    for line in kept:
+        found = SETTING.match(line)
+        if found and not OWN_SETTINGS.match(line):
+            name, sensitive, synonyms = found.groups()
+            _, has_default, default = synonyms.partition("DEFAULT_CONFIG:")
+            shown.append(f"{name} {sensitive} default {default if has_default else 'null'}")
+        elif not found:
+            shown.append(line)
+    return sorted(shown)
 
 
 def verifiable_producer(kept):
