@@ -7,7 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, reload};
 
+use crate::api::loggers::ApplyFilter;
 use crate::config::{Config, Loaded, Sources};
 use crate::env::Env;
 use crate::server::{Server, Start};
@@ -123,7 +127,7 @@ fn print_config(loaded: &Loaded) -> ExitCode {
 }
 
 fn start(loaded: Loaded) -> ExitCode {
-    start_logging();
+    let (filter, apply) = start_logging();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("ottla").build() {
         Ok(runtime) => runtime,
         Err(failure) => return refuse(&format!("cannot start the runtime: {failure}"), 1),
@@ -131,6 +135,7 @@ fn start(loaded: Loaded) -> ExitCode {
     let cluster_id = std::env::var_os("CLUSTER_ID").and_then(|id| id.into_string().ok());
     let ended = runtime.block_on(async move {
         let server = Server::start(Env::real(), Start { loaded, cluster_id, announce: true }).await?;
+        server.services().loggers.attach(&filter, apply);
         let outcome = tokio::select! {
             biased;
             signal = termination() => {
@@ -151,10 +156,19 @@ fn start(loaded: Loaded) -> ExitCode {
     }
 }
 
-fn start_logging() {
+/// Starts the log with the filter in `OTTLA_LOG`; returns that filter, and how to put another one in its place.
+fn start_logging() -> (String, ApplyFilter) {
     let filter = std::env::var_os("OTTLA_LOG").and_then(|filter| filter.into_string().ok());
-    let filter = tracing_subscriber::EnvFilter::new(filter.unwrap_or_else(|| "info,openraft=warn".to_owned()));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(false).init();
+    let filter = filter.unwrap_or_else(|| "info,openraft=warn".to_owned());
+    let (layer, handle) = reload::Layer::new(EnvFilter::new(&filter));
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
+    tracing_subscriber::registry().with(layer).with(lines).init();
+    let apply = move |filter: &str| {
+        if let Err(failure) = handle.reload(EnvFilter::new(filter)) {
+            tracing::error!(%failure, filter, "the log level cannot change");
+        }
+    };
+    (filter, Box::new(apply))
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -105,6 +105,15 @@ metrics! {
     GROUP_LAG Gauge "kafka_consumergroup_lag" ["consumergroup" "topic" "partition"]
         "High watermark minus committed offset of a group.";
     GROUP_MEMBERS Gauge "kafka_consumergroup_members" ["consumergroup"] "Members of a group.";
+    CLIENT_INSTANCES Gauge "kafka_server_client_metrics_instance_count" [] "Client instances that push metrics (KIP-714).";
+    CLIENT_UNKNOWN Counter "kafka_server_client_metrics_unknown_subscription_request_count_total" []
+        "Pushes for a subscription that has changed.";
+    CLIENT_THROTTLED Counter "kafka_server_client_metrics_throttle_count_total" []
+        "Requests for telemetry that came too early.";
+    CLIENT_PUSHES Counter "kafka_server_client_metrics_plugin_export_count_total" [] "Pushes of metrics by clients.";
+    CLIENT_UNREADABLE Counter "kafka_server_client_metrics_plugin_error_count_total" [] "Pushes that could not be read.";
+    CLIENT_SERIES Gauge "ottla_client_series" [] "Series pushed by clients: the `kafka_client_*` of this page.";
+    CLIENT_DROPPED Counter "ottla_client_points_dropped_total" [] "Numbers pushed by clients that found no place.";
     TOPIC_PARTITIONS Gauge "kafka_topic_partitions" ["topic"] "Partitions of a topic.";
     TOPIC_CURRENT_OFFSET Gauge "kafka_topic_partition_current_offset" ["topic" "partition"] "High watermark.";
     TOPIC_OLDEST_OFFSET Gauge "kafka_topic_partition_oldest_offset" ["topic" "partition"] "First readable offset.";
@@ -128,6 +137,10 @@ pub fn metrics_markdown() -> String {
         let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
         text += &format!("| `{}` | {kind} | {} | {} |\n", metric.name, metric.labels.join(", "), metric.help);
     }
+    text += "\nBehind these stand the metrics that clients push (KIP-714, `kafka-client-metrics`): \
+             `org.apache.kafka.producer.x.total` as `kafka_client_producer_x_total`, with the labels `client_id`, \
+             `client_instance_id` and those the client gives. They go when the client has been silent for three \
+             intervals, and at least a minute.\n";
     text
 }
 

@@ -7,6 +7,7 @@ import admin_cases
 import normalise
 
 TOPICS, GROUPS, CONFIGS = "kafka-topics", "kafka-consumer-groups", "kafka-configs"
+CLIENT_METRICS = "kafka-client-metrics"
 PRODUCE, CONSUME, OFFSETS = "kafka-console-producer", "kafka-console-consumer", "kafka-get-offsets"
 
 SHOW_ALL = [part for what in ("timestamp", "partition", "offset", "headers", "key")
@@ -202,6 +203,98 @@ def configs(s):
     s.step("describe-every-topic", CONFIGS, "--entity-type", "topics", "--describe", unordered=True)
 
 
+def broker_configs(s):
+    """kafka-configs on brokers and their loggers."""
+    entity = ("--entity-type", "brokers")
+    one, every = (*entity, "--entity-name", "1"), (*entity, "--entity-default")
+    add, delete = ("--alter", "--add-config"), ("--alter", "--delete-config")
+    s.step("describe-none", CONFIGS, *one, "--describe")
+    s.step("describe-all", CONFIGS, *one, "--describe", "--all", view=normalise.defaults_of_settings,
+           expect=[r"^num\.partitions sensitive=false default num\.partitions=1$",
+                   r"^group\.share\.max\.session\.timeout\.ms sensitive=false "])
+    s.step("add", CONFIGS, *one, *add, "log.retention.ms=3600000,log.cleanup.policy=[compact,delete]",
+           expect=[r"^Completed updating config for broker 1\.$"])
+    s.step("describe", CONFIGS, *one, "--describe", expect=[r"log\.retention\.ms=3600000 sensitive=false synonyms="])
+    s.step("add-default", CONFIGS, *every, *add, "message.max.bytes=2000000,log.retention.ms=7200000",
+           expect=["Completed updating default config for brokers in the cluster"])
+    s.step("describe-default", CONFIGS, *every, "--describe", view=normalise.without("min.insync.replicas"))
+    s.step("describe-both", CONFIGS, *one, "--describe", view=normalise.without("min.insync.replicas"))
+    s.step("delete", CONFIGS, *one, *delete, "log.retention.ms,log.cleanup.policy")
+    s.step("delete-default", CONFIGS, *every, *delete, "message.max.bytes,log.retention.ms")
+    s.step("describe-after", CONFIGS, *one, "--describe", view=normalise.without("min.insync.replicas"))
+    s.step("add-for-listener", CONFIGS, *one, *add, "listener.name.plaintext.max.connections=500")
+    s.step("delete-for-listener", CONFIGS, *one, *delete, "listener.name.plaintext.max.connections")
+    s.step("add-threads", CONFIGS, *one, *add, "num.io.threads=9")
+    s.step("delete-threads", CONFIGS, *one, *delete, "num.io.threads")
+    for label, where, setting in (("read-only", one, "num.partitions=3"), ("read-only-default", every, "node.id=3"),
+                                  ("too-many-threads", one, "num.io.threads=17"),
+                                  ("no-threads", one, "num.io.threads=0"),
+                                  ("cleaner-threads", one, "log.cleaner.threads=4"),
+                                  ("not-a-number", one, "message.max.bytes=big"),
+                                  ("out-of-range", every, "message.max.bytes=-1"), ("zero", one, "log.retention.ms=0"),
+                                  ("per-broker-only", every, "cordoned.log.dirs=/d"),
+                                  ("no-prefix", one, "ssl.keystore.location=/k"),
+                                  ("overrides", one, "max.connections.per.ip.overrides=xx"),
+                                  ("listener-default", every, "listener.name.plaintext.ssl.protocol=TLS")):
+        s.step(f"add-{label}", CONFIGS, *where, *add, setting, code=1)
+    s.step("add-unknown", CONFIGS, *one, *add, "no.such.setting=1")
+    s.step("describe-unknown", CONFIGS, *one, "--describe", view=normalise.without("min.insync.replicas"),
+           expect=[r"^no\.such\.setting=null sensitive=true"])
+    s.step("delete-unknown", CONFIGS, *one, *delete, "no.such.setting")
+
+    loggers = ("--entity-type", "broker-loggers", "--entity-name", "1")
+    # Which loggers there are is the program's own affair; both have a root.
+    s.step("loggers", CONFIGS, *loggers, "--describe", view=normalise.only("root="), expect=["^root=[A-Z]+ "])
+    s.step("logger-add", CONFIGS, *loggers, *add, "root=ERROR")
+    s.step("logger-added", CONFIGS, *loggers, "--describe", view=normalise.only("root="), expect=["^root=ERROR "])
+    s.step("logger-add-unknown", CONFIGS, *loggers, *add, "no.such.logger=INFO", code=None)
+    s.step("logger-add-wrong", CONFIGS, *loggers, *add, "root=LOUD", code=1)
+    s.step("logger-delete-root", CONFIGS, *loggers, *delete, "root", code=1)
+    s.step("logger-back", CONFIGS, *loggers, *add, "root=WARN")
+
+
+def group_configs(s):
+    """kafka-configs on groups and client metrics, and kafka-client-metrics."""
+    add, delete = ("--alter", "--add-config"), ("--alter", "--delete-config")
+    group = ("--entity-type", "groups", "--entity-name", "tuned")
+    s.step("group-describe-none", CONFIGS, *group, "--describe")
+    s.step("group-describe-all", CONFIGS, *group, "--describe", "--all",
+           expect=[r"^share\.auto\.offset\.reset=latest sensitive=false synonyms="])
+    s.step("group-add", CONFIGS, *group, *add, "consumer.session.timeout.ms=46000,share.delivery.count.limit=7",
+           expect=["Completed updating config for group tuned"])
+    s.step("group-describe", CONFIGS, *group, "--describe")
+    s.step("group-delete", CONFIGS, *group, *delete, "share.delivery.count.limit")
+    for label, setting in (("low", "consumer.session.timeout.ms=1"), ("high", "share.session.timeout.ms=100000"),
+                           ("unknown", "consumer.nope=1"), ("word", "share.isolation.level=maybe"),
+                           ("strategy", "share.auto.offset.reset=sometimes"),
+                           ("type", "streams.num.standby.replicas=x"),
+                           ("standby", "streams.num.standby.replicas=9"), ("cross", "share.heartbeat.interval.ms=1")):
+        s.step(f"group-add-{label}", CONFIGS, *group, *add, setting, code=1)
+    s.step("group-add-duration", CONFIGS, *group, *add, "share.auto.offset.reset=by_duration:P1DT2H")
+    s.step("group-describe-after", CONFIGS, *group, "--describe")
+
+    metrics = ("--entity-type", "client-metrics", "--entity-name", "subscription")
+    s.step("metrics-describe-none", CONFIGS, *metrics, "--describe", code=None)
+    s.step("metrics-add", CONFIGS, *metrics, *add,
+           "metrics=[org.apache.kafka.producer.,org.apache.kafka.consumer.],interval.ms=5000,match=[client_id=a.*]")
+    s.step("metrics-describe", CONFIGS, *metrics, "--describe", expect=[r"^interval\.ms=5000 "])
+    for label, setting in (("interval", "interval.ms=1"), ("unknown", "nope=1"), ("attribute", "match=[foo=b]"),
+                           ("regex", "match=[client_id=[]"), ("type", "interval.ms=x")):
+        s.step(f"metrics-add-{label}", CONFIGS, *metrics, *add, setting, code=1)
+    s.step("metrics-delete", CONFIGS, *metrics, *delete, "match")
+    s.step("metrics-describe-after", CONFIGS, *metrics, "--describe")
+
+    name = ("--name", "by-tool")
+    s.step("client-metrics-alter", CLIENT_METRICS, "--alter", *name, "--metrics", "org.apache.kafka.",
+           "--interval", "10000", "--match", "client_software_name=apache.*")
+    s.step("client-metrics-describe", CLIENT_METRICS, "--describe", *name, expect=["interval.ms=10000"])
+    s.step("client-metrics-alter-again", CLIENT_METRICS, "--alter", *name, "--interval", "", code=None)
+    s.step("client-metrics-describe-again", CLIENT_METRICS, "--describe", *name)
+    s.step("client-metrics-wrong", CLIENT_METRICS, "--alter", *name, "--interval", "5", code=None)
+    s.step("client-metrics-delete", CLIENT_METRICS, "--delete", *name, code=None)
+    s.step("client-metrics-describe-deleted", CLIENT_METRICS, "--describe", *name, code=None)
+
+
 def offsets(s):
     """kafka-get-offsets and kafka-delete-records."""
     s.step("create", TOPICS, "--create", "--topic", "marks", "--partitions", "2")
@@ -290,5 +383,6 @@ def versions(s):
            + [rf"^{name}\(\d+\): \d.*\[usable: " for name in promised])
 
 
-CASES = [topics, console, groups, active_groups, configs, offsets, performance, verifiable, versions]
+CASES = [topics, console, groups, active_groups, configs, broker_configs, group_configs, offsets, performance,
+         verifiable, versions]
 CASES += admin_cases.CASES

@@ -42,6 +42,35 @@ def shapes(kept):
     return list(dict.fromkeys(NUMBER.sub("#", line) for line in kept))
 
 
+def only(start):
+    """A view of the lines that begin so."""
+    return lambda kept: [line for line in kept if line.startswith(start)]
+
+
+def without(name):
+    """A view of a description without one setting."""
+    return lambda kept: [line for line in kept if not line.startswith(name + "=")]
+
+
+# Our own settings are not Kafka's, and the defaults of these few are those of a program that runs without a file.
+OWN_SETTINGS = re.compile(r"^(ottla\.|log\.dir=|listener\.security\.protocol\.map=|broker\.id=)")
+SETTING = re.compile(r"^([^=]+)=.* (sensitive=\w+) synonyms=\{(.*)\}$")
+
+
+def defaults_of_settings(kept):
+    """Every setting with its default: the values in force are those that each broker was started with."""
+    shown = []
+    for line in kept:
+        found = SETTING.match(line)
+        if found and not OWN_SETTINGS.match(line):
+            name, sensitive, synonyms = found.groups()
+            _, has_default, default = synonyms.partition("DEFAULT_CONFIG:")
+            shown.append(f"{name} {sensitive} default {default if has_default else 'null'}")
+        elif not found:
+            shown.append(line)
+    return sorted(shown)
+
+
 def verifiable_producer(kept):
     """The events of kafka-verifiable-producer without times and rates."""
     events = []

@@ -10,6 +10,7 @@ use crate::asks::{self, FETCH, code, metadata, only_partition, text};
 use crate::batch::Batch;
 use crate::broker::Broker;
 use crate::client::{Client, framed, is_end};
+use crate::versions::alter;
 
 /// The key of DescribeConfigs.
 const DESCRIBE_CONFIGS: i16 = 32;
@@ -80,6 +81,40 @@ fn one_address_has_only_so_many_connections() {
     first.call(1, &metadata(1, &[]));
     drop(second);
     served(broker.address()).call(1, &metadata(1, &[]));
+}
+
+#[test]
+fn limits_change_without_a_restart() {
+    const BROKER: i8 = 4;
+    const SET: i8 = 0;
+    const DELETE: i8 = 1;
+    let broker = Broker::start();
+    let mut admin = broker.client();
+    let mut change = |name: &str, key: &str, operation: i8, value: Option<&str>| {
+        assert_eq!(alter(&mut admin, 1, (BROKER, name), &[(key, operation, value)], false), code::NONE);
+    };
+    let is_served = || {
+        let mut client = broker.client();
+        let frame = client.frame(1, &metadata(1, &[]));
+        client.write(&frame).is_ok() && client.read_frame().is_some()
+    };
+    let node = broker.node().to_string();
+    for name in ["", &*node] {
+        change(name, "max.connections.per.ip", SET, Some("1"));
+        while is_served() {}
+        change(name, "max.connections.per.ip", DELETE, None);
+        while !is_served() {}
+        change(name, "max.connections.per.ip.overrides", SET, Some("127.0.0.1:1"));
+        while is_served() {}
+        change(name, "max.connections.per.ip.overrides", DELETE, None);
+        while !is_served() {}
+    }
+    // With no place left a connection waits, and is served when there is one again.
+    change(&node, "listener.name.plaintext.max.connections", SET, Some("1"));
+    let mut waiting = broker.client();
+    waiting.send(1, &metadata(1, &[]));
+    change(&node, "listener.name.plaintext.max.connections", SET, Some("5"));
+    waiting.receive::<MetadataRequest>();
 }
 
 #[test]

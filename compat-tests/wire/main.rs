@@ -6,6 +6,7 @@
 //! * `quirks`, `order`: what a connection does; `topics`: how they come and go; `produce_rules`, `producers`: what may be
 //!   written; `fetch_rules`, `sessions`, `offsets`: what is read; `members`: groups that grow and shrink;
 //! * `compaction`: what is left of a compacted topic;
+//! * `settings`: what changes while the broker runs;
 //! * `limits`, `hostile`, `hostile_batches`: clients that take too much, and clients that lie.
 //!
 //! `OTTLA_FRAMES` is the number of hostile frames: 5,000 unless it says otherwise.
@@ -29,5 +30,6 @@ mod produce_rules;
 mod producers;
 mod quirks;
 mod sessions;
+mod settings;
 mod topics;
 mod versions;

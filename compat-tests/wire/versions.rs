@@ -12,6 +12,7 @@ mod configs;
 mod data;
 mod disks;
 mod groups;
+mod telemetry;
 mod topics;
 
 pub use configs::alter;
@@ -99,6 +100,8 @@ cases! {
     60 describe_cluster => admin::describe_cluster;
     61 describe_producers => disks::describe_producers;
     64 unregister_broker => cluster::unregister_broker;
+    71 get_telemetry_subscriptions => telemetry::get_telemetry_subscriptions;
+    72 push_telemetry => telemetry::push_telemetry;
     74 list_config_resources => configs::list_config_resources;
     75 describe_topic_partitions => topics::describe_topic_partitions;
 }

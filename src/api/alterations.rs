@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 
 use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 
-use crate::api::config_changes::changes;
-use crate::api::config_views::{resource, unsupported};
+use crate::api::config_changes::{broker_changes, changes, check_form};
+use crate::api::config_views::resource;
 use crate::api::{Context, Services};
-use crate::config::{Config, DynamicScope, broker_row, topic_row};
+use crate::config::{Config, DynamicScope, group_row, subscription_row, topic_row};
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, check_topic_name};
 use crate::metadata::{Alteration, ClusterImage, ResourceKind, SettingAlteration, SettingChange, SettingMap};
@@ -34,13 +34,19 @@ pub async fn alter(ctx: &Context, asked: &[Asked<'_>], validate_only: bool) -> V
         if repeated.contains(&(asked.kind, asked.name)) {
             return Err(invalid("Each resource must appear at most once."));
         }
-        alteration(&ctx.services, &image, asked)
+        let changes = read_changes(asked)?;
+        if asked.kind == resource::BROKER_LOGGER {
+            check_loggers_name(asked.name, ctx.services.node)?;
+            return ctx.services.loggers.alter(asked.configs, validate_only).map(|()| None);
+        }
+        alteration(&ctx.services, &image, asked, changes).map(Some)
     };
-    let judged: Vec<Result<SettingAlteration, ApiError>> = asked.iter().map(judge).collect();
-    let accepted = judged.iter().filter_map(|judged| judged.as_ref().ok().cloned()).collect();
+    let judged: Vec<Result<Option<SettingAlteration>, ApiError>> = asked.iter().map(judge).collect();
+    let accepted = judged.iter().filter_map(|judged| judged.as_ref().ok().cloned().flatten()).collect();
     let mut outcomes = decided(ctx, accepted, validate_only).await.into_iter();
-    let outcome = |judged: Result<SettingAlteration, ApiError>| {
-        judged.and_then(|_| outcomes.next().unwrap_or(Err(ErrorCode::UnknownServerError.into())))
+    let outcome = |judged: Result<Option<SettingAlteration>, ApiError>| match judged? {
+        Some(_) => outcomes.next().unwrap_or(Err(ErrorCode::UnknownServerError.into())),
+        None => Ok(()),
     };
     judged.into_iter().map(outcome).collect()
 }
@@ -64,26 +70,47 @@ fn repeated<'a>(asked: &[Asked<'a>]) -> BTreeSet<(i8, &'a str)> {
     asked.iter().map(|asked| (asked.kind, asked.name)).filter(|key| !seen.insert(*key)).collect()
 }
 
-/// What one resource asks for, if it is well formed.
-fn alteration(services: &Services, image: &ClusterImage, asked: &Asked<'_>) -> Result<SettingAlteration, ApiError> {
+type Changes = Vec<(String, SettingChange)>;
+
+/// The operations on one resource, if they are well formed.
+fn read_changes(asked: &Asked<'_>) -> Result<Changes, ApiError> {
+    match asked.kind {
+        resource::TOPIC => changes(asked.configs, topic_row),
+        resource::BROKER => broker_changes(asked.configs),
+        resource::CLIENT_METRICS => changes(asked.configs, subscription_row),
+        resource::GROUP => changes(asked.configs, group_row),
+        // Loggers have operations of their own; of those here they share what is malformed.
+        resource::BROKER_LOGGER => check_form(asked.configs).map(|()| Vec::new()),
+        kind => {
+            check_form(asked.configs)?;
+            Err(invalid(&format!("Unknown resource type {kind}")))
+        }
+    }
+}
+
+/// What one resource asks for. Whether the outcome is legal is decided with the image in hand.
+fn alteration(
+    services: &Services,
+    image: &ClusterImage,
+    asked: &Asked<'_>,
+    changes: Changes,
+) -> Result<SettingAlteration, ApiError> {
     let name = asked.name;
-    let (kind, changes) = match asked.kind {
+    let alteration = if asked.replace { Alteration::Replace(set(changes)) } else { Alteration::Change(changes) };
+    let kind = match asked.kind {
         resource::TOPIC => {
-            let changes = changes(asked.configs, topic_row)?;
             check_topic(name)?;
-            (ResourceKind::Topic, changes)
+            ResourceKind::Topic
         }
         resource::BROKER => {
-            let changes = changes(asked.configs, broker_row)?;
             check_this_broker(name, services.node)?;
-            let current = image.settings.of(ResourceKind::Broker, name);
-            let current = if asked.replace { SettingMap::new() } else { (*current).clone() };
-            check_dynamic(&services.config_in(image), name, current, &changes)?;
-            (ResourceKind::Broker, changes)
+            let next = alteration.applied(&image.settings.of(ResourceKind::Broker, name));
+            check_dynamic(&services.config_in(image), name, &next)?;
+            ResourceKind::Broker
         }
-        kind => return Err(unsupported(kind)),
+        resource::CLIENT_METRICS => ResourceKind::ClientMetrics,
+        _ => ResourceKind::Group,
     };
-    let alteration = if asked.replace { Alteration::Replace(set(changes)) } else { Alteration::Change(changes) };
     Ok(SettingAlteration { kind, name: name.to_owned(), alteration })
 }
 
@@ -112,23 +139,20 @@ fn check_this_broker(name: &str, node: BrokerId) -> Result<(), ApiError> {
     }
 }
 
-/// A value that a running broker cannot take is an invalid request, not an invalid config: so it is in Kafka
-/// (KAFKA-13609), and tools rely on it. Lists that grow or shrink are only checked with the rest, when it is decided.
-fn check_dynamic(
-    config: &Config,
-    name: &str,
-    mut next: SettingMap,
-    changes: &[(String, SettingChange)],
-) -> Result<(), ApiError> {
-    let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
-    for (key, change) in changes {
-        match change {
-            SettingChange::Set(value) => drop(next.insert(key.clone(), value.clone())),
-            SettingChange::Delete => drop(next.remove(key)),
-            SettingChange::Append { .. } | SettingChange::Subtract { .. } => {}
-        }
+fn check_loggers_name(name: &str, node: BrokerId) -> Result<(), ApiError> {
+    match name.parse::<i32>() {
+        Ok(id) if id == node.0 => Ok(()),
+        // Kafka names its own id twice.
+        Ok(_) => Err(invalid(&format!("Unexpected node id. Expected {node}, but received {node}"))),
+        Err(_) => Err(invalid(&format!("Node id must be an integer, but it is: {name}"))),
     }
-    config.check_broker_dynamic(scope, &next).map_err(|why| invalid(&why))
+}
+
+/// A value that a running broker cannot take is an invalid request, not an invalid config: so it is in Kafka
+/// (KAFKA-13609), and tools rely on it.
+fn check_dynamic(config: &Config, name: &str, next: &SettingMap) -> Result<(), ApiError> {
+    let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
+    config.check_broker_dynamic(scope, next).map_err(|why| invalid(&why))
 }
 
 /// `InvalidRequest` with this sentence.

@@ -7,27 +7,30 @@ use std::collections::BTreeSet;
 use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 use kafka_protocol::protocol::StrBytes;
 
-use crate::config::{Kind, Row};
+use crate::config::{Kind, Row, broker_row};
 use crate::error::{ApiError, ErrorCode};
 use crate::metadata::SettingChange;
 
-/// Longest value a setting may have, in characters (`ConfigurationControlManager`).
-const VALUE_LENGTH_MAX: usize = i16::MAX as usize;
-
 /// The numbers of the operations (`AlterConfigOp.OpType`).
-mod operation {
+pub mod operation {
     pub const SET: i8 = 0;
     pub const DELETE: i8 = 1;
     pub const APPEND: i8 = 2;
     pub const SUBTRACT: i8 = 3;
 }
 
-/// Finds what is known of a setting: `topic_row` or `broker_row`.
+/// Finds what is known of a setting: `topic_row`, `broker_row` and their like.
 pub type RowOf = fn(&str) -> Option<&'static Row>;
 
 /// The changes of one resource. `InvalidRequest` if a name occurs twice, an operation is unknown or a value is missing;
-/// `InvalidConfig` if a list operation meets a setting that is no list, or a value is too long.
+/// `InvalidConfig` if a list operation meets a setting that is no list.
 pub fn changes(configs: &[AlterableConfig], row_of: RowOf) -> Result<Vec<(String, SettingChange)>, ApiError> {
+    check_form(configs)?;
+    configs.iter().map(|config| Ok((config.name.to_string(), change(config, row_of)?))).collect()
+}
+
+/// What holds for the operations on every kind of resource: no name twice, no value missing.
+pub fn check_form(configs: &[AlterableConfig]) -> Result<(), ApiError> {
     let invalid = |message: String| Err(ApiError::new(ErrorCode::InvalidRequest, message));
     let names: BTreeSet<&str> = configs.iter().map(|config| config.name.as_str()).collect();
     if names.len() < configs.len() {
@@ -43,19 +46,33 @@ pub fn changes(configs: &[AlterableConfig], row_of: RowOf) -> Result<Vec<(String
     if !empty.is_empty() {
         return invalid(format!("Null value not supported for : {}", empty.join(", ")));
     }
-    configs.iter().map(|config| Ok((config.name.to_string(), change(config, row_of)?))).collect()
+    Ok(())
+}
+
+/// The changes of a broker's settings, which that broker judges before the controller does, and in other words
+/// (`ConfigAdminManager.prepareIncrementalConfigs`).
+pub fn broker_changes(configs: &[AlterableConfig]) -> Result<Vec<(String, SettingChange)>, ApiError> {
+    check_form(configs)?;
+    for config in configs {
+        let verb = match config.config_operation {
+            operation::APPEND => "append",
+            operation::SUBTRACT => "subtract",
+            _ => continue,
+        };
+        let name = config.name.as_str();
+        let why = match broker_row(name).filter(|row| row.name == name) {
+            None => format!("Unknown config name: {name}"),
+            Some(row) if row.kind != Kind::List => format!("Config value {verb} is not allowed for config key: {name}"),
+            Some(_) => continue,
+        };
+        return Err(ApiError::new(ErrorCode::InvalidConfig, why));
+    }
+    changes(configs, broker_row)
 }
 
 fn change(config: &AlterableConfig, row_of: RowOf) -> Result<SettingChange, ApiError> {
     let name = config.name.as_str();
     let value = config.value.as_ref().map(StrBytes::to_string).unwrap_or_default();
-    if value.chars().count() > VALUE_LENGTH_MAX {
-        let message = format!(
-            "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_LENGTH_MAX} \
-             bytes."
-        );
-        return Err(ApiError::new(ErrorCode::InvalidConfig, message));
-    }
     match config.config_operation {
         operation::SET => Ok(SettingChange::Set(value)),
         operation::DELETE => Ok(SettingChange::Delete),
@@ -119,12 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn values_have_a_limit() {
-        let long = AlterableConfig::default()
-            .with_name(StrBytes::from_static_str("a"))
-            .with_value(Some(StrBytes::from_string("x".repeat(VALUE_LENGTH_MAX + 1))));
-        let message =
-            "The configuration value cannot be added because it exceeds the maximum value size of 32767 bytes.";
-        check_refused(&[long], ErrorCode::InvalidConfig, message);
+    fn a_broker_has_words_of_its_own() {
+        let refused = |name, operation| broker_changes(&[config(name, operation, Some("1"))]).unwrap_err().message;
+        assert_eq!(refused("no.such", 2), "Unknown config name: no.such");
+        assert_eq!(
+            refused("message.max.bytes", 3),
+            "Config value subtract is not allowed for config key: message.max.bytes"
+        );
+        assert!(broker_changes(&[config("log.cleanup.policy", 2, Some("compact"))]).is_ok());
     }
 }

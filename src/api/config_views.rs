@@ -9,7 +9,6 @@ use kafka_protocol::protocol::StrBytes;
 use crate::api::Services;
 use crate::api::translate::text;
 use crate::config::{Config, Described, Synonym};
-use crate::error::{ApiError, ErrorCode};
 use crate::metadata::{ClusterImage, ResourceKind};
 
 /// What settings belong to (`ConfigResource.Type`).
@@ -19,6 +18,9 @@ pub mod resource {
     pub const BROKER_LOGGER: i8 = 8;
     pub const CLIENT_METRICS: i8 = 16;
     pub const GROUP: i8 = 32;
+
+    /// Every kind.
+    pub const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 }
 
 impl Services {
@@ -29,17 +31,6 @@ impl Services {
         let broker = image.settings.of(ResourceKind::Broker, &self.node.to_string());
         self.config.load().with_dynamic(&cluster, &broker)
     }
-}
-
-/// The answer about a kind of resource that has no settings here.
-pub fn unsupported(kind: i8) -> ApiError {
-    let name = match kind {
-        8 => "BROKER_LOGGER",
-        16 => "CLIENT_METRICS",
-        32 => "GROUP",
-        _ => "UNKNOWN",
-    };
-    ApiError::new(ErrorCode::InvalidRequest, format!("Unsupported resource type: {name}"))
 }
 
 /// What of a setting the caller wants besides its value.
@@ -62,6 +53,16 @@ pub fn described(setting: &Described, detail: Detail) -> DescribeConfigsResource
         .with_synonyms(synonyms)
         .with_config_type(setting.kind)
         .with_documentation(documentation)
+}
+
+/// The level of a logger as DescribeConfigs shows it: without type, synonyms and documentation.
+pub fn logger(name: &'static str, level: &'static str) -> DescribeConfigsResourceResult {
+    const DYNAMIC_BROKER_LOGGER: i8 = 6;
+    DescribeConfigsResourceResult::default()
+        .with_name(StrBytes::from_static_str(name))
+        .with_value(Some(StrBytes::from_static_str(level)))
+        .with_config_source(DYNAMIC_BROKER_LOGGER)
+        .with_documentation(None)
 }
 
 fn synonym(synonym: &Synonym) -> DescribeConfigsSynonym {

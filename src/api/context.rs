@@ -6,16 +6,19 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::api::fetch_session::FetchSessions;
+use crate::api::loggers::Loggers;
 use crate::api::producer_ids::ProducerIds;
 use crate::api::stats::ApiStats;
+use crate::api::telemetry::{Client, Presence, Telemetry};
 use crate::api::topics_in_creation::TopicsInCreation;
 use crate::config::Config;
 use crate::coordinator::GroupCoordinator;
 use crate::env::Env;
-use crate::ids::BrokerId;
+use crate::ids::{BrokerId, KafkaUuid};
 use crate::metadata::Metadata;
 use crate::partitions::Partitions;
 use crate::wire::header::RequestHead;
@@ -33,6 +36,8 @@ pub struct Services {
     pub producer_ids: ProducerIds,
     pub topics_in_creation: TopicsInCreation,
     pub api_stats: ApiStats,
+    pub loggers: Loggers,
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// What services are made of.
@@ -61,6 +66,8 @@ impl Services {
             producer_ids: ProducerIds::default(),
             topics_in_creation: TopicsInCreation::default(),
             api_stats: ApiStats::default(),
+            loggers: Loggers::default(),
+            telemetry: Arc::default(),
         }
     }
 }
@@ -75,6 +82,20 @@ pub struct Context {
     pub received: Instant,
 }
 
+impl Context {
+    /// Who asks, as subscriptions to metrics see it.
+    pub fn telemetry_client(&self, instance: KafkaUuid) -> Client {
+        let software = self.connection.client_software.get();
+        Client {
+            instance,
+            client_id: Arc::clone(&self.request.client_id),
+            software: software.map(|software| (software.name.clone(), software.version.clone())),
+            peer: self.connection.peer,
+            connection: self.connection.id,
+        }
+    }
+}
+
 /// One client connection.
 pub struct Connection {
     /// Unique within this process.
@@ -84,6 +105,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// What the client called itself in ApiVersions (KIP-511); empty before that, and for ever with old clients.
     pub client_software: OnceLock<ClientSoftware>,
+    /// The client instance that pushes its metrics here (KIP-714).
+    client: Mutex<Option<Presence>>,
 }
 
 /// Name and version of a client library, as it told them.
@@ -96,6 +119,14 @@ pub struct ClientSoftware {
 impl Connection {
     /// A connection that was just accepted.
     pub fn new(id: u64, listener: Arc<str>, peer: SocketAddr) -> Connection {
-        Connection { id, listener, peer, client_software: OnceLock::new() }
+        Connection { id, listener, peer, client_software: OnceLock::new(), client: Mutex::new(None) }
+    }
+
+    /// Keeps a client instance known until this connection ends, in place of the one it had.
+    pub fn keep_client(&self, telemetry: &Arc<Telemetry>, client: &Client) {
+        let mut kept = self.client.lock();
+        if kept.as_ref().is_none_or(|kept| kept.instance != client.instance) {
+            *kept = Some(Presence::new(telemetry, client));
+        }
     }
 }

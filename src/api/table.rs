@@ -138,6 +138,8 @@ pub static APIS: &[Api] = &[
     api!(60, "DescribeCluster", 0..=2, Here, describe_cluster(DescribeClusterRequest)),
     api!(61, "DescribeProducers", 0..=0, Here, describe_producers(DescribeProducersRequest)),
     api!(64, "UnregisterBroker", 0..=0, Controller, unregister_broker(UnregisterBrokerRequest)),
+    api!(71, "GetTelemetrySubscriptions", 0..=0, Here, get_telemetry_subscriptions(GetTelemetrySubscriptionsRequest)),
+    api!(72, "PushTelemetry", 0..=0, Here, push_telemetry(PushTelemetryRequest)),
     api!(74, "ListConfigResources", 0..=1, Here, list_config_resources(ListConfigResourcesRequest)),
     api!(75, "DescribeTopicPartitions", 0..=0, Here, describe_topic_partitions(DescribeTopicPartitionsRequest)),
 ];
@@ -274,6 +276,7 @@ mod tests {
             ListPartitionReassignmentsRequest OffsetDeleteRequest DescribeQuorumRequest UpdateFeaturesRequest
             DescribeClusterRequest DescribeProducersRequest UnregisterBrokerRequest ListConfigResourcesRequest
             DescribeTopicPartitionsRequest
+            GetTelemetrySubscriptionsRequest PushTelemetryRequest
         }
         assert!(decoded.into_iter().eq(apis().map(|(key, _)| key)), "a row is not checked");
     }

@@ -51,36 +51,64 @@ impl Config {
             }
         }
         if scope == DynamicScope::Cluster {
-            let of_one_broker = |name: &str| broker_row(name).is_some_and(|row| !fits(row, name, scope));
+            let of_one_broker = |name: &str| match broker_row(name) {
+                Some(row) => !fits(row, name, scope),
+                None => listener_key(name).is_some(),
+            };
             let why = "Cannot update these configs at default cluster level, broker id must be specified";
             refuse_any(values, &of_one_broker, why)?;
         }
-        for (name, text) in values {
-            self.check_thread_count(name, text)?;
-        }
+        self.check_listeners(values)?;
         let next = match scope {
             DynamicScope::Cluster => self.with_dynamic(values, &self.values_of(Source::BrokerDynamic)),
             DynamicScope::Broker => self.with_dynamic(&self.values_of(Source::ClusterDynamic), values),
         };
-        startup::refusals(next.broker()).into_iter().next().map_or(Ok(()), Err)
+        if let Some(why) = startup::refusals(next.broker()).into_iter().next() {
+            return Err(format!("requirement failed: {why}"));
+        }
+        for name in THREAD_COUNTS {
+            self.check_thread_count(&next, name)?;
+        }
+        Ok(())
     }
 
-    fn check_thread_count(&self, name: &str, text: &str) -> Result<(), String> {
-        let count = |text: &str| text.trim().parse::<i64>().ok();
-        let before = self.text_or_default(name).and_then(count);
-        let (Some(before), Some(after)) = (before, count(text)) else { return Ok(()) };
-        if !THREAD_COUNTS.contains(&name) || before == after {
+    /// A value set or taken away may make the number in force more than twice or less than half of what it was. Kafka
+    /// hands the sentence to an exception that takes it for a value.
+    fn check_thread_count(&self, next: &Config, name: &str) -> Result<(), String> {
+        let count = |config: &Config| config.text_or_default(name).and_then(|text| text.trim().parse::<i64>().ok());
+        let (Some(before), Some(after)) = (count(self), count(next)) else { return Ok(()) };
+        if before == after {
             return Ok(());
         }
-        let failed = format!("Dynamic thread count update validation failed for {name}={after}");
-        if after <= 0 {
-            return Err(format!("{failed}, value should be at least 1"));
-        }
-        if after < before / 2 {
-            return Err(format!("{failed}, value should be at least half the current value {before}"));
-        }
-        if after > before * 2 {
-            return Err(format!("{failed}, value should not be greater than double the current value {before}"));
+        let cleaner = name == "log.cleaner.threads";
+        let failed = format!("Dynamic thread count update validation failed for {name}={after}, value should");
+        let why = if after <= 0 && cleaner {
+            "Log cleaner threads should be at least 1".to_owned()
+        } else if after <= 0 {
+            format!("{failed} be at least 1")
+        } else if after < before / 2 && cleaner {
+            format!("Log cleaner threads cannot be reduced to less than half the current value {before}")
+        } else if after < before / 2 {
+            format!("{failed} be at least half the current value {before}")
+        } else if after > before * 2 && cleaner {
+            format!("Log cleaner threads cannot be increased to more than double the current value {before}")
+        } else if after > before * 2 {
+            format!("{failed} not be greater than double the current value {before}")
+        } else {
+            return Ok(());
+        };
+        Err(format!(
+            "Invalid value org.apache.kafka.common.config.ConfigException: {why} for configuration Invalid dynamic \
+             configuration"
+        ))
+    }
+
+    /// Sockets are opened at a start: what would open or close one is refused, and not stored without effect.
+    fn check_listeners(&self, values: &BTreeMap<String, String>) -> Result<(), String> {
+        for name in ["listeners", "listener.security.protocol.map"] {
+            if values.get(name).is_some_and(|text| Some(text.as_str()) != self.text_or_default(name)) {
+                return Err(format!("{name} cannot change while the broker runs: it is read at a start"));
+            }
         }
         Ok(())
     }
@@ -101,13 +129,18 @@ fn usable(values: &BTreeMap<String, String>, scope: DynamicScope) -> BTreeMap<St
     kept.map(|(name, text)| (name.clone(), text.clone())).collect()
 }
 
-/// True if the scope may hold the key. What is set for one listener is set for one broker, if not for all.
+/// What all brokers may be told of one listener (`DynamicBrokerConfig.CLUSTER_LEVEL_LISTENER_CONFIGS`).
+const OF_ANY_LISTENER: [&str; 3] = ["max.connections", "max.connection.creation.rate", "num.network.threads"];
+
+/// True if the scope may hold the key. What is set for one listener is set for one broker, but for its limits.
 fn fits(row: &Row, name: &str, scope: DynamicScope) -> bool {
+    if let Some(key) = listener_key(name) {
+        return scope == DynamicScope::Broker || OF_ANY_LISTENER.contains(&key);
+    }
     match row.update {
         Update::ClusterWide => true,
         Update::PerBroker => scope == DynamicScope::Broker,
-        Update::ReadOnly => scope == DynamicScope::Broker && listener_key(name).is_some(),
-        Update::PerTopic => false,
+        Update::ReadOnly | Update::PerTopic | Update::PerGroup | Update::PerSubscription => false,
     }
 }
 
@@ -177,16 +210,32 @@ mod tests {
         refused(Cluster, &[("cordoned.log.dirs", "/d")], one);
         let low = "Invalid value -1 for configuration message.max.bytes: Value must be at least 0";
         refused(Broker, &[("message.max.bytes", "-1")], low);
-        let zero = "log.retention.ms must be unlimited (-1) or, greater than or equal to 1";
+        let zero = "requirement failed: log.retention.ms must be unlimited (-1) or, greater than or equal to 1";
         refused(Cluster, &[("log.retention.ms", "0")], zero);
     }
 
     #[test]
     fn threads_double_at_most() {
-        let failed = "Dynamic thread count update validation failed for num.io.threads=17, \
-                      value should not be greater than double the current value 8";
+        let failed = "Invalid value org.apache.kafka.common.config.ConfigException: Dynamic thread count update \
+                      validation failed for num.io.threads=17, value should not be greater than double the current \
+                      value 8 for configuration Invalid dynamic configuration";
         refused(DynamicScope::Broker, &[("num.io.threads", "17")], failed);
         let good = map(&[("num.io.threads", "16"), ("unknown.key", "x"), ("listener.name.a.ssl.keystore.type", "PEM")]);
         assert_eq!(config(&[]).check_broker_dynamic(DynamicScope::Broker, &good), Ok(()));
+        // From what is in force, not from what is in the file; and taking a value away is a change too.
+        let wide = config(&[]).with_dynamic(&map(&[]), &map(&[("num.io.threads", "32")]));
+        assert_eq!(wide.check_broker_dynamic(DynamicScope::Broker, &map(&[("num.io.threads", "64")])), Ok(()));
+        assert!(wide.check_broker_dynamic(DynamicScope::Broker, &map(&[])).is_err());
+    }
+
+    #[test]
+    fn limits_of_a_listener_may_be_everybodys() {
+        let limit = map(&[("listener.name.a.max.connections", "5")]);
+        assert_eq!(config(&[]).check_broker_dynamic(DynamicScope::Cluster, &limit), Ok(()));
+        let why = "Cannot update these configs at default cluster level, broker id must be specified: \
+                   [listener.name.a.foo]";
+        refused(DynamicScope::Cluster, &[("listener.name.a.foo", "1")], why);
+        let moved = "listeners cannot change while the broker runs: it is read at a start";
+        refused(DynamicScope::Broker, &[("listeners", "PLAINTEXT://:1")], moved);
     }
 }

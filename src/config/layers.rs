@@ -30,6 +30,10 @@ pub enum Source {
     BrokerDynamic,
     /// A setting of a topic.
     Topic,
+    /// A setting of a subscription to clients' metrics.
+    Subscription,
+    /// A setting of a group.
+    Group,
 }
 
 impl Source {
@@ -41,6 +45,8 @@ impl Source {
             Source::ClusterDynamic => 3,
             Source::File | Source::Environment | Source::Override => 4,
             Source::Default => 5,
+            Source::Subscription => 7,
+            Source::Group => 8,
         }
     }
 
@@ -60,6 +66,8 @@ impl fmt::Display for Source {
             Source::ClusterDynamic => "cluster-wide dynamic setting",
             Source::BrokerDynamic => "dynamic setting of this broker",
             Source::Topic => "setting of the topic",
+            Source::Subscription => "setting of the subscription",
+            Source::Group => "setting of the group",
         })
     }
 }
@@ -159,6 +167,12 @@ impl Config {
         listeners::inter_broker_name(&self.broker)
     }
 
+    /// A number set for one listener, as `listener.name.<name in small letters>.<key>`; `None` if nothing sets it.
+    pub fn of_listener(&self, listener: &str, key: &str) -> Option<i32> {
+        let text = self.text(&format!("listener.name.{}.{key}", listener.to_lowercase()))?;
+        text.trim().parse().ok()
+    }
+
     /// True if something other than the default gives the key its value, even if it gives the same value.
     pub fn is_set(&self, name: &str) -> bool {
         self.source_of(name) != Source::Default
@@ -249,10 +263,13 @@ fn review(layers: &[Layer]) -> (Vec<String>, Vec<String>) {
     (problems, warnings)
 }
 
+/// What is honoured for one listener.
+const LISTENER_KEYS: [&str; 2] = ["max.connections", "max.connection.creation.rate"];
+
 fn without_effect(row: &Row, name: &str) -> Option<&'static str> {
     match row.honoured {
         Honoured::Ignored(reason) => Some(reason),
-        _ if listener_key(name).is_some() => Some("settings of one listener are not built yet"),
+        _ if listener_key(name).is_some_and(|key| !LISTENER_KEYS.contains(&key)) => Some("not for one listener"),
         Honoured::Yes | Honoured::Partly(_) => None,
     }
 }

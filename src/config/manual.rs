@@ -2,7 +2,7 @@
 //!
 //! Invariants: pure; the same table gives the same text.
 
-use super::table::{BROKER_ROWS, Honoured, Row, TOPIC_ROWS, Update};
+use super::table::{BROKER_ROWS, GROUP_ROWS, Honoured, Row, SUBSCRIPTION_ROWS, TOPIC_ROWS, Update};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -44,6 +44,17 @@ pub fn configuration_markdown() -> String {
         let keys: Vec<String> = row.synonyms.iter().map(|(key, _)| format!("`{key}`")).collect();
         text.push_str(&line(row, &keys.join(", ")));
     }
+    text.push_str("\n## Groups\n\nOf resource GROUP; the broker's key gives the default.\n\n");
+    text.push_str("| Name | Type | Default | Valid | Key of the broker | Effect |\n|---|---|---|---|---|---|\n");
+    for row in GROUP_ROWS {
+        let keys: Vec<String> = row.synonyms.iter().map(|(key, _)| format!("`{key}`")).collect();
+        text.push_str(&line(row, &keys.join(", ")));
+    }
+    text.push_str("\n## Client metrics\n\nOf resource CLIENT_METRICS, one per subscription (KIP-714).\n\n");
+    text.push_str("| Name | Type | Default | Valid | Dynamic | Effect |\n|---|---|---|---|---|---|\n");
+    for row in SUBSCRIPTION_ROWS {
+        text.push_str(&line(row, dynamic(row.update)));
+    }
     text
 }
 
@@ -53,6 +64,8 @@ fn dynamic(update: Update) -> &'static str {
         Update::PerBroker => "broker",
         Update::ClusterWide => "cluster",
         Update::PerTopic => "topic",
+        Update::PerGroup => "group",
+        Update::PerSubscription => "subscription",
     }
 }
 

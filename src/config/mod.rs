@@ -8,8 +8,8 @@
 //!   that need a function, `value` and `typed` the types.
 //! * `properties` and `env_vars` read the static sources; `layers` puts them over each other.
 //! * `startup` and `listeners` refuse what does not fit together.
-//! * `topics` and `dynamic` are the settings that change while running; `describe` is DescribeConfigs, `manual` the
-//!   documentation.
+//! * `topics`, `groups`, `subscriptions` and `dynamic` are the settings that change while running; `describe` is
+//!   DescribeConfigs, `manual` the documentation.
 //!
 //! Invariants: everything here is pure: files, environment and command line arrive as texts. Metadata is not known
 //! here; it hands over its overrides as plain maps. Sentences that clients see are Kafka's.
@@ -17,12 +17,14 @@
 mod describe;
 mod dynamic;
 mod env_vars;
+mod groups;
 mod layers;
 mod listeners;
 mod manual;
 mod properties;
 mod rules;
 mod startup;
+mod subscriptions;
 mod table;
 mod topics;
 mod typed;
@@ -33,6 +35,10 @@ pub use dynamic::DynamicScope;
 pub use layers::{Config, ConfigError, Loaded, Source, Sources};
 pub use listeners::{ListenerSetting, SecurityProtocol};
 pub use manual::configuration_markdown;
-pub use table::{BROKER_ROWS, BrokerSettings, Honoured, Row, TOPIC_ROWS, TopicSettings, Update, broker_row, topic_row};
+pub use subscriptions::{ClientAttribute, ClientSubscription};
+pub use table::{
+    BROKER_ROWS, BrokerSettings, GROUP_ROWS, GroupSettings, Honoured, Row, SUBSCRIPTION_ROWS, TOPIC_ROWS,
+    TopicSettings, Update, broker_row, group_row, subscription_row, topic_row,
+};
 pub use typed::{ClassName, CleanupPolicy, CompressionType, Password, TimestampType};
 pub use value::{Kind, Valid, Value};

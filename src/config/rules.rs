@@ -77,6 +77,64 @@ pub fn throttled_replicas(name: &str, value: &Value) -> Result<(), String> {
     Err(invalid(name, value, &why))
 }
 
+/// `address:count,...`. The reasons are those of Java's own exceptions.
+pub fn connections_per_ip(name: &str, value: &Value) -> Result<(), String> {
+    let Value::Text(text) = value else { return Ok(()) };
+    for entry in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
+        let why = match entry.rsplit_once(':') {
+            None => format!("begin 0, end -1, length {}", entry.encode_utf16().count()),
+            Some((_, count)) if count.trim().parse::<i32>().is_err() => {
+                format!("For input string: \"{}\"", count.trim())
+            }
+            Some(_) => continue,
+        };
+        return Err(format!("Error parsing configuration property '{name}': {why}"));
+    }
+    Ok(())
+}
+
+pub fn auto_offset_reset(name: &str, value: &Value) -> Result<(), String> {
+    let Value::Text(text) = value else { return Ok(()) };
+    let duration = text.strip_prefix("by_duration:").is_some_and(is_duration);
+    if duration || text == "earliest" || text == "latest" {
+        return Ok(());
+    }
+    let why = format!(
+        "Invalid value `{text}` for configuration {name}. The value must be either 'earliest', 'latest' or of the \
+         format 'by_duration:<PnDTnHnMn.nS>'."
+    );
+    Err(invalid(name, value, &why))
+}
+
+/// True for a duration that `java.time.Duration.parse` reads and that is not negative.
+fn is_duration(text: &str) -> bool {
+    let upper = text.strip_prefix('+').unwrap_or(text).to_ascii_uppercase();
+    let Some(rest) = upper.strip_prefix('P') else { return false };
+    let (days, time) = rest.split_once('T').map_or((rest, None), |(days, time)| (days, Some(time)));
+    if time.is_some_and(str::is_empty) || (days.is_empty() && time.is_none()) {
+        return false;
+    }
+    parts(days, "D").is_some() && time.is_none_or(|time| parts(time, "HMS").is_some())
+}
+
+/// Reads numbers, each with one of `units` in their order; only seconds may have a fraction.
+fn parts(mut text: &str, units: &str) -> Option<()> {
+    let mut least = 0;
+    while !text.is_empty() {
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, unit) = (&text[..end], text[end..].chars().next()?);
+        let place = units.find(unit).filter(|place| *place >= least)?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let fractional = number.contains('.');
+        if whole.parse::<i64>().is_err() || fraction.len() > 9 || (fractional && unit != 'S') {
+            return None;
+        }
+        least = place + 1;
+        text = &text[end + 1..];
+    }
+    Some(())
+}
+
 pub fn metrics_listener(name: &str, value: &Value) -> Result<(), String> {
     match value {
         Value::Text(text) if !text.is_empty() && host_port(text).is_none() => {
@@ -128,6 +186,31 @@ mod tests {
         for bad in [&["0"][..], &["*", "0:1"], &["0:x"]] {
             assert!(throttled_replicas("key", &list(bad)).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn overrides_are_addresses_with_counts() {
+        let check = |text: &str| connections_per_ip("key", &Value::Text(text.into()));
+        for good in ["", "127.0.0.1:5", "10.0.0.1:1, [::1]:2", "host:0"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        let refused = |why: &str| Err(format!("Error parsing configuration property 'key': {why}"));
+        assert_eq!(check("xx"), refused("begin 0, end -1, length 2"));
+        assert_eq!(check("a:1,b:x"), refused("For input string: \"x\""));
+    }
+
+    #[test]
+    fn a_share_group_starts_somewhere() {
+        let check = |text: &str| auto_offset_reset("key", &Value::Text(text.into()));
+        for good in ["earliest", "latest", "by_duration:P1D", "by_duration:PT1H30M", "by_duration:P2DT0.5S"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in
+            ["", "none", "by_duration:", "by_duration:P", "by_duration:PT", "by_duration:-PT1H", "by_duration:1H"]
+        {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+        assert!(check("by_duration:PT1M1H").is_err(), "out of order");
     }
 
     #[test]

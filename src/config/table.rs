@@ -21,6 +21,10 @@ pub enum Update {
     ClusterWide,
     /// While running, for one topic.
     PerTopic,
+    /// While running, for one group.
+    PerGroup,
+    /// While running, for one subscription to clients' metrics.
+    PerSubscription,
 }
 
 /// What a setting does here.
@@ -106,6 +110,16 @@ pub(super) fn listener_key(name: &str) -> Option<&str> {
     Some(key)
 }
 
+/// The row of a group's key.
+pub fn group_row(name: &str) -> Option<&'static Row> {
+    GROUP_ROWS.iter().find(|row| row.name == name)
+}
+
+/// The row of a key of a subscription to clients' metrics.
+pub fn subscription_row(name: &str) -> Option<&'static Row> {
+    SUBSCRIPTION_ROWS.iter().find(|row| row.name == name)
+}
+
 /// The row of a topic's key.
 pub fn topic_row(name: &str) -> Option<&'static Row> {
     TOPIC_ROWS.iter().find(|row| row.name == name)
@@ -183,10 +197,16 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 const PROTOCOLS: &[&str] = &["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 const EACH_TO_ITSELF: &str = "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL";
 const PRINCIPAL_BUILDER: &str = "org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder";
+const REMOTE_METADATA: &str = "org.apache.kafka.server.log.remote.metadata.storage.TopicBasedRemoteLogMetadataManager";
+const JWT_RETRIEVER: &str = "org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever";
+const JWT_VALIDATOR: &str = "org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator";
 const COMPRESSIONS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 const TIMESTAMPS: &[&str] = &["CreateTime", "LogAppendTime"];
 const GROUP_TYPES: &[&str] = &["classic", "consumer", "share", "streams"];
 const MIGRATIONS: &[&str] = &["disabled", "downgrade", "upgrade", "bidirectional"];
+const ISOLATIONS: &[&str] = &["read_committed", "read_uncommitted"];
+const AUTO_OFFSET_RESET: Valid =
+    Custom { check: rules::auto_offset_reset, allowed: "earliest, latest or by_duration:PnDTnHnMn.nS" };
 const THROTTLED: &str = "[partitionId]:[brokerId],... or *";
 
 // Why a setting has no effect.
@@ -220,12 +240,13 @@ settings! {
         "broker.id" broker_id: i32 = "1", Any, ReadOnly, Yes, "Older name of node.id; both must agree.";
         "broker.rack" broker_rack: Option<String> = null, Any, ReadOnly, Yes,
             "The rack this broker reports to clients.";
-        "listeners" listeners: Vec<String> = "PLAINTEXT://:9092", DistinctNonEmpty, ReadOnly, Yes,
+        "listeners" listeners: Vec<String> = "PLAINTEXT://:9092", DistinctNonEmpty, PerBroker,
+            Partly("read at a start; a running broker refuses another value"),
             "Addresses to listen on, as NAME://host:port; an empty host means every interface.";
         "advertised.listeners" advertised_listeners: Option<Vec<String>> = null, DistinctNonEmpty, ReadOnly, Yes,
             "Addresses that clients are told to connect to; without it, those of the listeners.";
-        "listener.security.protocol.map" listener_security_protocol_map: String = EACH_TO_ITSELF, Any, ReadOnly,
-            Partly("PLAINTEXT only; TLS and SASL are not built yet"),
+        "listener.security.protocol.map" listener_security_protocol_map: String = EACH_TO_ITSELF, Any, PerBroker,
+            Partly("PLAINTEXT only; TLS and SASL are not built yet; read at a start"),
             "Which security protocol each listener name speaks.";
         "inter.broker.listener.name" inter_broker_listener_name: Option<String> = null, Any, ReadOnly,
             Partly("checked at start; brokers do not talk to each other yet"),
@@ -310,8 +331,8 @@ settings! {
         "max.connections.per.ip" max_connections_per_ip: i32 = "2147483647", AtLeast(0), ClusterWide,
             Yes,
             "Most connections from one address.";
-        "max.connections.per.ip.overrides" max_connections_per_ip_overrides: String = "", Any, ClusterWide,
-            Yes,
+        "max.connections.per.ip.overrides" max_connections_per_ip_overrides: String = "",
+            Custom { check: rules::connections_per_ip, allowed: "{address}:{count},..." }, ClusterWide, Yes,
             "Exceptions to max.connections.per.ip, as address:count.";
         "max.connection.creation.rate" max_connection_creation_rate: i32 = "2147483647", AtLeast(0), ClusterWide,
             Yes,
@@ -358,8 +379,7 @@ settings! {
         "compression.gzip.level" compression_gzip_level: i32 = "-1",
             Custom { check: rules::gzip_level, allowed: "[1,...,9] or -1" }, ClusterWide, Yes,
             "Level of gzip when the broker compresses.";
-        "compression.lz4.level" compression_lz4_level: i32 = "9", Between(1, 17), ClusterWide,
-            Ignored("the lz4 encoder has one level"),
+        "compression.lz4.level" compression_lz4_level: i32 = "9", Between(1, 17), ClusterWide, Yes,
             "Level of lz4 when the broker compresses.";
         "compression.zstd.level" compression_zstd_level: i32 = "3", Between(-131072, 22), ClusterWide, Yes,
             "Level of zstd when the broker compresses.";
@@ -683,6 +703,85 @@ settings! {
         "group.streams.assignment.interval.ms" group_streams_assignment_interval_ms: i32 = "1000", AtLeast(0),
             ClusterWide, Ignored(NO_STREAMS),
             "Shortest time between two assignments of a streams group.";
+        "group.consumer.min.assignment.interval.ms"
+            group_consumer_min_assignment_interval_ms: i32 = "0", AtLeast(0), ReadOnly, Ignored(NO_CONSUMER),
+            "Shortest assignment interval a consumer group may set.";
+        "group.consumer.max.assignment.interval.ms"
+            group_consumer_max_assignment_interval_ms: i32 = "15000", AtLeast(0), ReadOnly, Ignored(NO_CONSUMER),
+            "Longest assignment interval a consumer group may set.";
+        "group.share.min.session.timeout.ms" group_share_min_session_timeout_ms: i32 = "45000", AtLeast(1), ReadOnly,
+            Ignored(NO_SHARE),
+            "Shortest session timeout a share group may set.";
+        "group.share.max.session.timeout.ms" group_share_max_session_timeout_ms: i32 = "60000", AtLeast(1), ReadOnly,
+            Ignored(NO_SHARE),
+            "Longest session timeout a share group may set.";
+        "group.share.min.heartbeat.interval.ms"
+            group_share_min_heartbeat_interval_ms: i32 = "5000", AtLeast(1), ReadOnly, Ignored(NO_SHARE),
+            "Shortest heartbeat interval a share group may set.";
+        "group.share.max.heartbeat.interval.ms"
+            group_share_max_heartbeat_interval_ms: i32 = "15000", AtLeast(1), ReadOnly, Ignored(NO_SHARE),
+            "Longest heartbeat interval a share group may set.";
+        "group.share.min.assignment.interval.ms"
+            group_share_min_assignment_interval_ms: i32 = "0", AtLeast(0), ReadOnly, Ignored(NO_SHARE),
+            "Shortest assignment interval a share group may set.";
+        "group.share.max.assignment.interval.ms"
+            group_share_max_assignment_interval_ms: i32 = "15000", AtLeast(0), ReadOnly, Ignored(NO_SHARE),
+            "Longest assignment interval a share group may set.";
+        "group.share.min.delivery.count.limit"
+            group_share_min_delivery_count_limit: i32 = "2", Between(2, 5), ReadOnly, Ignored(NO_SHARE),
+            "Fewest deliveries a share group may allow a record.";
+        "group.share.max.delivery.count.limit"
+            group_share_max_delivery_count_limit: i32 = "10", Between(5, 25), ReadOnly, Ignored(NO_SHARE),
+            "Most deliveries a share group may allow a record.";
+        "group.share.min.partition.max.record.locks"
+            group_share_min_partition_max_record_locks: i32 = "100", Between(100, 2000), ReadOnly, Ignored(NO_SHARE),
+            "Smallest number of locked records a share group may set.";
+        "group.share.max.partition.max.record.locks"
+            group_share_max_partition_max_record_locks: i32 = "4000", Between(2000, 10000),
+            ReadOnly, Ignored(NO_SHARE),
+            "Largest number of locked records a share group may set.";
+        "group.streams.min.session.timeout.ms"
+            group_streams_min_session_timeout_ms: i32 = "45000", AtLeast(1), ReadOnly, Ignored(NO_STREAMS),
+            "Shortest session timeout a streams group may set.";
+        "group.streams.max.session.timeout.ms"
+            group_streams_max_session_timeout_ms: i32 = "60000", AtLeast(1), ReadOnly, Ignored(NO_STREAMS),
+            "Longest session timeout a streams group may set.";
+        "group.streams.min.heartbeat.interval.ms"
+            group_streams_min_heartbeat_interval_ms: i32 = "5000", AtLeast(1), ReadOnly, Ignored(NO_STREAMS),
+            "Shortest heartbeat interval a streams group may set.";
+        "group.streams.max.heartbeat.interval.ms"
+            group_streams_max_heartbeat_interval_ms: i32 = "15000", AtLeast(1), ReadOnly, Ignored(NO_STREAMS),
+            "Longest heartbeat interval a streams group may set.";
+        "group.streams.min.assignment.interval.ms"
+            group_streams_min_assignment_interval_ms: i32 = "0", AtLeast(0), ReadOnly, Ignored(NO_STREAMS),
+            "Shortest assignment interval a streams group may set.";
+        "group.streams.max.assignment.interval.ms"
+            group_streams_max_assignment_interval_ms: i32 = "15000", AtLeast(0), ReadOnly, Ignored(NO_STREAMS),
+            "Longest assignment interval a streams group may set.";
+        "share.coordinator.append.linger.ms" share_coordinator_append_linger_ms: i32 = "-1", AtLeast(-1), ReadOnly,
+            Ignored(NO_SHARE),
+            "How long the share coordinator collects records before it writes them.";
+        "share.coordinator.cached.buffer.max.bytes"
+            share_coordinator_cached_buffer_max_bytes: i32 = "1048588", AtLeast(524288),
+            ClusterWide, Ignored(NO_SHARE),
+            "Largest append buffer the share coordinator keeps for reuse.";
+        "share.coordinator.load.buffer.size"
+            share_coordinator_load_buffer_size: i32 = "5242880", AtLeast(1), ReadOnly, Ignored(NO_SHARE),
+            "Bytes read at a time while share state is loaded.";
+        "share.coordinator.state.topic.compression.codec"
+            share_coordinator_state_topic_compression_codec: i32 = "0", Any, ReadOnly, Ignored(NO_SHARE),
+            "Codec of __share_group_state, by its number.";
+        "share.coordinator.state.topic.segment.bytes"
+            share_coordinator_state_topic_segment_bytes: i32 = "104857600", AtLeast(1), ReadOnly, Ignored(NO_SHARE),
+            "Size of a segment of __share_group_state.";
+        "share.coordinator.threads" share_coordinator_threads: i32 = "1", AtLeast(1), ReadOnly, Ignored(NO_SHARE),
+            "Threads of the share coordinator in Kafka.";
+        "share.coordinator.write.timeout.ms" share_coordinator_write_timeout_ms: i32 = "5000", AtLeast(1), ReadOnly,
+            Ignored(NO_SHARE),
+            "How long the share coordinator waits for a write.";
+        "share.fetch.purgatory.purge.interval.requests"
+            share_fetch_purgatory_purge_interval_requests: i32 = "1000", Any, ReadOnly, Ignored(NO_SHARE),
+            "Finished share fetches kept before they are swept.";
     }
     section "Transactions" {
         "transaction.state.log.replication.factor" transaction_state_log_replication_factor: i16 = "3", AtLeast(1),
@@ -855,8 +954,7 @@ settings! {
             "Length of a sample.";
         "metrics.recording.level" metrics_recording_level: String = "INFO", Any, ReadOnly, Ignored(METRICS),
             "How much is measured.";
-        "telemetry.max.bytes" telemetry_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly,
-            Ignored("client telemetry is not built yet"),
+        "telemetry.max.bytes" telemetry_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly, Yes,
             "Largest set of metrics a client may send.";
         "metadata.log.dir" metadata_log_dir: Option<String> = null, Any, ReadOnly,
             Ignored("metadata is kept in the first data directory"),
@@ -897,6 +995,224 @@ settings! {
             Any, ReadOnly, Ignored(NO_TIERS),
             "The listener that the metadata of remote storage is read through.";
     }
+    section "Rarer settings" {
+        "controller.quorum.fetch.max.bytes" controller_quorum_fetch_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly,
+            Ignored(ONE_NODE),
+            "Most bytes of metadata records in one fetch between controllers.";
+        "controller.quorum.fetch.snapshot.max.bytes"
+            controller_quorum_fetch_snapshot_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly, Ignored(ONE_NODE),
+            "Most bytes of a metadata snapshot in one fetch between controllers.";
+        "alter.log.dirs.replication.quota.window.num"
+            alter_log_dirs_replication_quota_window_num: i32 = "11", AtLeast(1), ReadOnly, Ignored(NO_QUOTAS),
+            "Windows over which moves between data directories are measured.";
+        "alter.log.dirs.replication.quota.window.size.seconds"
+            alter_log_dirs_replication_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly, Ignored(NO_QUOTAS),
+            "Length of such a window.";
+        "kafka.metrics.reporters" kafka_metrics_reporters: Vec<String> = "", Distinct, ReadOnly, Ignored(METRICS),
+            "Classes that report the older kind of metrics.";
+        "kafka.metrics.polling.interval.secs" kafka_metrics_polling_interval_secs: i32 = "10", AtLeast(1), ReadOnly,
+            Ignored(METRICS),
+            "How often those classes look at metrics.";
+        "remote.fetch.max.wait.ms" remote_fetch_max_wait_ms: i32 = "500", AtLeast(1), ClusterWide, Ignored(NO_TIERS),
+            "How long a fetch waits for remote storage.";
+        "remote.list.offsets.request.timeout.ms"
+            remote_list_offsets_request_timeout_ms: i64 = "30000", AtLeast(1), ClusterWide, Ignored(NO_TIERS),
+            "How long a lookup of offsets waits for remote storage.";
+        "remote.log.index.file.cache.total.size.bytes"
+            remote_log_index_file_cache_total_size_bytes: i64 = "1073741824", AtLeast(1),
+            ClusterWide, Ignored(NO_TIERS),
+            "Disk space for indexes of remote segments.";
+        "remote.log.manager.copier.thread.pool.size"
+            remote_log_manager_copier_thread_pool_size: i32 = "10", AtLeast(1), ClusterWide, Ignored(NO_TIERS),
+            "Threads that copy segments to remote storage.";
+        "remote.log.manager.copy.max.bytes.per.second"
+            remote_log_manager_copy_max_bytes_per_second: i64 = "9223372036854775807", AtLeast(1),
+            ClusterWide, Ignored(NO_TIERS),
+            "Fastest rate of copying to remote storage.";
+        "remote.log.manager.copy.quota.window.num"
+            remote_log_manager_copy_quota_window_num: i32 = "11", AtLeast(1), ReadOnly, Ignored(NO_TIERS),
+            "Windows over which copying to remote storage is measured.";
+        "remote.log.manager.copy.quota.window.size.seconds"
+            remote_log_manager_copy_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly, Ignored(NO_TIERS),
+            "Length of such a window.";
+        "remote.log.manager.expiration.thread.pool.size"
+            remote_log_manager_expiration_thread_pool_size: i32 = "10", AtLeast(1), ClusterWide, Ignored(NO_TIERS),
+            "Threads that delete expired remote segments.";
+        "remote.log.manager.fetch.max.bytes.per.second"
+            remote_log_manager_fetch_max_bytes_per_second: i64 = "9223372036854775807", AtLeast(1),
+            ClusterWide, Ignored(NO_TIERS),
+            "Fastest rate of reading from remote storage.";
+        "remote.log.manager.fetch.quota.window.num"
+            remote_log_manager_fetch_quota_window_num: i32 = "11", AtLeast(1), ReadOnly, Ignored(NO_TIERS),
+            "Windows over which reading from remote storage is measured.";
+        "remote.log.manager.fetch.quota.window.size.seconds"
+            remote_log_manager_fetch_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly, Ignored(NO_TIERS),
+            "Length of such a window.";
+        "remote.log.manager.follower.thread.pool.size"
+            remote_log_manager_follower_thread_pool_size: i32 = "2", AtLeast(1), ClusterWide, Ignored(NO_TIERS),
+            "Threads that follow remote storage for followers.";
+        "remote.log.manager.task.interval.ms"
+            remote_log_manager_task_interval_ms: i64 = "30000", AtLeast(1), ReadOnly, Ignored(NO_TIERS),
+            "How often remote storage is brought up to date.";
+        "remote.log.manager.thread.pool.size" remote_log_manager_thread_pool_size: i32 = "2", AtLeast(1), ReadOnly,
+            Ignored(NO_TIERS),
+            "Threads for remote storage.";
+        "remote.log.metadata.custom.metadata.max.bytes"
+            remote_log_metadata_custom_metadata_max_bytes: i32 = "128", AtLeast(0), ReadOnly, Ignored(NO_TIERS),
+            "Most bytes that a plugin may store about a remote segment.";
+        "remote.log.metadata.manager.class.name"
+            remote_log_metadata_manager_class_name: String = REMOTE_METADATA, Any, ReadOnly, Ignored(NO_TIERS),
+            "The class that keeps the metadata of remote storage.";
+        "remote.log.metadata.manager.class.path"
+            remote_log_metadata_manager_class_path: Option<String> = null, Any, ReadOnly, Ignored(NO_TIERS),
+            "Where that class is found.";
+        "remote.log.metadata.manager.impl.prefix"
+            remote_log_metadata_manager_impl_prefix: String = "rlmm.config.", Any, ReadOnly, Ignored(NO_TIERS),
+            "Prefix of the settings of that class.";
+        "remote.log.reader.max.pending.tasks" remote_log_reader_max_pending_tasks: i32 = "100", AtLeast(1), ReadOnly,
+            Ignored(NO_TIERS),
+            "Reads of remote storage that may wait.";
+        "remote.log.reader.threads" remote_log_reader_threads: i32 = "10", AtLeast(1), ClusterWide, Ignored(NO_TIERS),
+            "Threads that read remote storage.";
+        "remote.log.storage.manager.class.path"
+            remote_log_storage_manager_class_path: Option<String> = null, Any, ReadOnly, Ignored(NO_TIERS),
+            "Where remote.log.storage.manager.class.name is found.";
+        "remote.log.storage.manager.impl.prefix"
+            remote_log_storage_manager_impl_prefix: String = "rsm.config.", Any, ReadOnly, Ignored(NO_TIERS),
+            "Prefix of the settings of that class.";
+        "sasl.client.callback.handler.class"
+            sasl_client_callback_handler_class: Option<ClassName> = null, Any, ReadOnly, Ignored(NO_SECURITY),
+            "The class that answers for a client of SASL.";
+        "sasl.kerberos.kinit.cmd" sasl_kerberos_kinit_cmd: String = "/usr/bin/kinit", Any, PerBroker,
+            Ignored(NO_SECURITY),
+            "The command that gets a Kerberos ticket.";
+        "sasl.kerberos.min.time.before.relogin" sasl_kerberos_min_time_before_relogin: i64 = "60000", Any, PerBroker,
+            Ignored(NO_SECURITY),
+            "Shortest time between two Kerberos logins, in milliseconds.";
+        "sasl.kerberos.principal.to.local.rules"
+            sasl_kerberos_principal_to_local_rules: Vec<String> = "DEFAULT", Distinct,
+            PerBroker, Ignored(NO_SECURITY),
+            "Rules from a Kerberos principal to a short name.";
+        "sasl.kerberos.ticket.renew.jitter" sasl_kerberos_ticket_renew_jitter: f64 = "0.05", Any, PerBroker,
+            Ignored(NO_SECURITY),
+            "Random part of the time at which a ticket is renewed.";
+        "sasl.kerberos.ticket.renew.window.factor"
+            sasl_kerberos_ticket_renew_window_factor: f64 = "0.8", Any, PerBroker, Ignored(NO_SECURITY),
+            "Share of a ticket's life after which it is renewed.";
+        "sasl.login.callback.handler.class"
+            sasl_login_callback_handler_class: Option<ClassName> = null, Any, ReadOnly, Ignored(NO_SECURITY),
+            "The class that answers for a login.";
+        "sasl.login.class" sasl_login_class: Option<ClassName> = null, Any, ReadOnly, Ignored(NO_SECURITY),
+            "The class that logs in.";
+        "sasl.login.connect.timeout.ms" sasl_login_connect_timeout_ms: Option<i32> = null, Any, ReadOnly,
+            Ignored(NO_SECURITY),
+            "How long a login waits for a connection.";
+        "sasl.login.read.timeout.ms" sasl_login_read_timeout_ms: Option<i32> = null, Any, ReadOnly,
+            Ignored(NO_SECURITY),
+            "How long a login waits for an answer.";
+        "sasl.login.refresh.buffer.seconds"
+            sasl_login_refresh_buffer_seconds: i16 = "300", Between(0, 3600), PerBroker, Ignored(NO_SECURITY),
+            "Time left of a credential when it is refreshed at the latest.";
+        "sasl.login.refresh.min.period.seconds"
+            sasl_login_refresh_min_period_seconds: i16 = "60", Between(0, 900), PerBroker, Ignored(NO_SECURITY),
+            "Shortest time between two refreshes of a credential.";
+        "sasl.login.refresh.window.factor" sasl_login_refresh_window_factor: f64 = "0.8", Any, PerBroker,
+            Ignored(NO_SECURITY),
+            "Share of a credential's life after which it is refreshed.";
+        "sasl.login.refresh.window.jitter" sasl_login_refresh_window_jitter: f64 = "0.05", Any, PerBroker,
+            Ignored(NO_SECURITY),
+            "Random part of the time at which a credential is refreshed.";
+        "sasl.login.retry.backoff.max.ms" sasl_login_retry_backoff_max_ms: i64 = "10000", Any, ReadOnly,
+            Ignored(NO_SECURITY),
+            "Longest pause between two attempts of a login.";
+        "sasl.login.retry.backoff.ms" sasl_login_retry_backoff_ms: i64 = "100", Any, ReadOnly, Ignored(NO_SECURITY),
+            "First pause between two attempts of a login.";
+        "sasl.oauthbearer.assertion.algorithm"
+            sasl_oauthbearer_assertion_algorithm: String = "RS256", OneOfAnyCase(&["ES256", "RS256"]),
+            ReadOnly, Ignored(NO_SECURITY),
+            "Algorithm that signs a token assertion.";
+        "sasl.oauthbearer.assertion.claim.aud"
+            sasl_oauthbearer_assertion_claim_aud: Option<String> = null, Any, ReadOnly, Ignored(NO_SECURITY),
+            "Audience of a token assertion.";
+        "sasl.oauthbearer.assertion.claim.exp.seconds"
+            sasl_oauthbearer_assertion_claim_exp_seconds: i32 = "300", Between(0, 86400),
+            ReadOnly, Ignored(NO_SECURITY),
+            "Life of a token assertion.";
+        "sasl.oauthbearer.assertion.claim.iss"
+            sasl_oauthbearer_assertion_claim_iss: Option<String> = null, Any, ReadOnly, Ignored(NO_SECURITY),
+            "Issuer of a token assertion.";
+        "sasl.oauthbearer.assertion.claim.jti.include"
+            sasl_oauthbearer_assertion_claim_jti_include: bool = "false", Any, ReadOnly, Ignored(NO_SECURITY),
+            "Whether a token assertion has an id.";
+        "sasl.oauthbearer.assertion.claim.nbf.seconds"
+            sasl_oauthbearer_assertion_claim_nbf_seconds: i32 = "60", Between(0, 3600),
+            ReadOnly, Ignored(NO_SECURITY),
+            "How far back a token assertion is valid.";
+        "sasl.oauthbearer.assertion.claim.sub"
+            sasl_oauthbearer_assertion_claim_sub: Option<String> = null, Any, ReadOnly, Ignored(NO_SECURITY),
+            "Subject of a token assertion.";
+        "sasl.oauthbearer.assertion.file" sasl_oauthbearer_assertion_file: Option<String> = null, Any, ReadOnly,
+            Ignored(NO_SECURITY),
+            "File with a token assertion.";
+        "sasl.oauthbearer.assertion.private.key.file"
+            sasl_oauthbearer_assertion_private_key_file: Option<String> = null, Any, ReadOnly, Ignored(NO_SECURITY),
+            "File with the key that signs token assertions.";
+        "sasl.oauthbearer.assertion.private.key.passphrase"
+            sasl_oauthbearer_assertion_private_key_passphrase: Option<Password> = null, Any,
+            ReadOnly, Ignored(NO_SECURITY),
+            "Password of that key.";
+        "sasl.oauthbearer.assertion.template.file"
+            sasl_oauthbearer_assertion_template_file: Option<String> = null, Any, ReadOnly, Ignored(NO_SECURITY),
+            "File with further claims of a token assertion.";
+        "sasl.oauthbearer.client.credentials.client.id"
+            sasl_oauthbearer_client_credentials_client_id: Option<String> = null, Any, ReadOnly, Ignored(NO_SECURITY),
+            "Client id for the token provider.";
+        "sasl.oauthbearer.client.credentials.client.secret"
+            sasl_oauthbearer_client_credentials_client_secret: Option<Password> = null, Any,
+            ReadOnly, Ignored(NO_SECURITY),
+            "Secret of that client id.";
+        "sasl.oauthbearer.jwks.endpoint.refresh.ms"
+            sasl_oauthbearer_jwks_endpoint_refresh_ms: i64 = "3600000", Any, ReadOnly, Ignored(NO_SECURITY),
+            "How often the keys of the token provider are read again.";
+        "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms"
+            sasl_oauthbearer_jwks_endpoint_retry_backoff_max_ms: i64 = "10000", Any, ReadOnly, Ignored(NO_SECURITY),
+            "Longest pause between two attempts to read those keys.";
+        "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms"
+            sasl_oauthbearer_jwks_endpoint_retry_backoff_ms: i64 = "100", Any, ReadOnly, Ignored(NO_SECURITY),
+            "First pause between two attempts to read those keys.";
+        "sasl.oauthbearer.jwt.retriever.class"
+            sasl_oauthbearer_jwt_retriever_class: ClassName = JWT_RETRIEVER, Any, ReadOnly, Ignored(NO_SECURITY),
+            "The class that gets a token.";
+        "sasl.oauthbearer.jwt.validator.class"
+            sasl_oauthbearer_jwt_validator_class: ClassName = JWT_VALIDATOR, Any, ReadOnly, Ignored(NO_SECURITY),
+            "The class that checks a token.";
+        "sasl.oauthbearer.scope" sasl_oauthbearer_scope: Option<String> = null, Any, ReadOnly, Ignored(NO_SECURITY),
+            "Scope asked of the token provider.";
+        "sasl.oauthbearer.scope.claim.name" sasl_oauthbearer_scope_claim_name: String = "scope", Any, ReadOnly,
+            Ignored(NO_SECURITY),
+            "Claim with the scope of a token.";
+        "sasl.oauthbearer.sub.claim.name" sasl_oauthbearer_sub_claim_name: String = "sub", Any, ReadOnly,
+            Ignored(NO_SECURITY),
+            "Claim with the subject of a token.";
+        "sasl.oauthbearer.token.endpoint.url"
+            sasl_oauthbearer_token_endpoint_url: Option<String> = null, Any, ReadOnly, Ignored(NO_SECURITY),
+            "Where tokens are asked for.";
+        "security.providers" security_providers: Option<String> = null, Any, ReadOnly, Ignored(NO_JVM),
+            "Classes of security providers.";
+        "ssl.engine.factory.class" ssl_engine_factory_class: Option<ClassName> = null, Any, PerBroker,
+            Ignored(NO_SECURITY),
+            "The class that makes TLS engines.";
+        "ssl.keymanager.algorithm" ssl_keymanager_algorithm: String = "SunX509", Any, PerBroker, Ignored(NO_SECURITY),
+            "How keys are chosen.";
+        "ssl.provider" ssl_provider: Option<String> = null, Any, PerBroker, Ignored(NO_SECURITY),
+            "The security provider of TLS.";
+        "ssl.secure.random.implementation" ssl_secure_random_implementation: Option<String> = null, Any, PerBroker,
+            Ignored(NO_SECURITY),
+            "The source of random numbers of TLS.";
+        "ssl.trustmanager.algorithm" ssl_trustmanager_algorithm: String = "PKIX", Any, PerBroker,
+            Ignored(NO_SECURITY),
+            "How certificates are trusted.";
+    }
     section "Ottla" {
         "ottla.direct.io" ottla_direct_io: bool = "true", Any, ReadOnly, Yes,
             "Whether batches are read and written past the page cache; without it they cost more CPU and the memory of \
@@ -926,8 +1242,7 @@ settings! {
         "compression.gzip.level" compression_gzip_level: i32 = "-1",
             Custom { check: rules::gzip_level, allowed: "[1,...,9] or -1" }, PerTopic, Yes,
             "Level of gzip when the broker compresses.", from &[("compression.gzip.level", 1)];
-        "compression.lz4.level" compression_lz4_level: i32 = "9", Between(1, 17), PerTopic,
-            Ignored("the lz4 encoder has one level"),
+        "compression.lz4.level" compression_lz4_level: i32 = "9", Between(1, 17), PerTopic, Yes,
             "Level of lz4 when the broker compresses.", from &[("compression.lz4.level", 1)];
         "compression.type" compression_type: CompressionType = "producer", OneOf(COMPRESSIONS), PerTopic, Yes,
             "How batches are stored; producer keeps what was sent.", from &[("compression.type", 1)];
@@ -1011,6 +1326,95 @@ settings! {
     }
 }
 
+settings! {
+    /// The settings of a group, typed: its own over the broker's defaults.
+    struct GroupSettings;
+    /// One row per group key, in Kafka's order, which is the order of its checks.
+    rows GROUP_ROWS;
+
+    section "Groups" {
+        "consumer.session.timeout.ms" consumer_session_timeout_ms: i32 = "45000", AtLeast(1), PerGroup,
+            Ignored(NO_CONSUMER),
+            "Silence after which a member is removed.",
+            from &[("group.consumer.session.timeout.ms", 1)];
+        "consumer.heartbeat.interval.ms" consumer_heartbeat_interval_ms: i32 = "5000", AtLeast(1), PerGroup,
+            Ignored(NO_CONSUMER),
+            "Heartbeat interval given to members.",
+            from &[("group.consumer.heartbeat.interval.ms", 1)];
+        "consumer.assignment.interval.ms" consumer_assignment_interval_ms: i32 = "1000", AtLeast(0), PerGroup,
+            Ignored(NO_CONSUMER),
+            "Shortest time between two assignments.",
+            from &[("group.consumer.assignment.interval.ms", 1)];
+        "share.session.timeout.ms" share_session_timeout_ms: i32 = "45000", AtLeast(1), PerGroup, Ignored(NO_SHARE),
+            "Silence after which a member is removed.",
+            from &[("group.share.session.timeout.ms", 1)];
+        "share.heartbeat.interval.ms" share_heartbeat_interval_ms: i32 = "5000", AtLeast(1), PerGroup,
+            Ignored(NO_SHARE),
+            "Heartbeat interval given to members.",
+            from &[("group.share.heartbeat.interval.ms", 1)];
+        "share.record.lock.duration.ms" share_record_lock_duration_ms: i32 = "30000", AtLeast(1000), PerGroup,
+            Ignored(NO_SHARE),
+            "How long a record is locked for the consumer that has it.",
+            from &[("group.share.record.lock.duration.ms", 1)];
+        "share.delivery.count.limit" share_delivery_count_limit: i32 = "5", AtLeast(2), PerGroup, Ignored(NO_SHARE),
+            "How often a record is delivered before it is given up.",
+            from &[("group.share.delivery.count.limit", 1)];
+        "share.partition.max.record.locks" share_partition_max_record_locks: i32 = "2000", AtLeast(100), PerGroup,
+            Ignored(NO_SHARE),
+            "Most records of a partition locked at once.",
+            from &[("group.share.partition.max.record.locks", 1)];
+        "share.auto.offset.reset" share_auto_offset_reset: String = "latest", AUTO_OFFSET_RESET, PerGroup,
+            Ignored(NO_SHARE),
+            "Where a share partition starts: earliest, latest, or so long ago.";
+        "share.isolation.level" share_isolation_level: String = "read_uncommitted", OneOf(ISOLATIONS), PerGroup,
+            Ignored(NO_SHARE),
+            "Whether records of open or aborted transactions are delivered.";
+        "share.renew.acknowledge.enable" share_renew_acknowledge_enable: bool = "true", Any, PerGroup,
+            Ignored(NO_SHARE),
+            "Whether a consumer may renew the lock of a record.";
+        "share.assignment.interval.ms" share_assignment_interval_ms: i32 = "1000", AtLeast(0), PerGroup,
+            Ignored(NO_SHARE),
+            "Shortest time between two assignments.",
+            from &[("group.share.assignment.interval.ms", 1)];
+        "streams.session.timeout.ms" streams_session_timeout_ms: i32 = "45000", AtLeast(1), PerGroup,
+            Ignored(NO_STREAMS),
+            "Silence after which a member is removed.",
+            from &[("group.streams.session.timeout.ms", 1)];
+        "streams.heartbeat.interval.ms" streams_heartbeat_interval_ms: i32 = "5000", AtLeast(1), PerGroup,
+            Ignored(NO_STREAMS),
+            "Heartbeat interval given to members.",
+            from &[("group.streams.heartbeat.interval.ms", 1)];
+        "streams.num.standby.replicas" streams_num_standby_replicas: i32 = "0", AtLeast(0), PerGroup,
+            Ignored(NO_STREAMS),
+            "Standby tasks of each stateful task.",
+            from &[("group.streams.num.standby.replicas", 1)];
+        "streams.initial.rebalance.delay.ms" streams_initial_rebalance_delay_ms: i32 = "3000", AtLeast(0), PerGroup,
+            Ignored(NO_STREAMS),
+            "How long an empty group waits for more members.",
+            from &[("group.streams.initial.rebalance.delay.ms", 1)];
+        "streams.assignment.interval.ms" streams_assignment_interval_ms: i32 = "1000", AtLeast(0), PerGroup,
+            Ignored(NO_STREAMS),
+            "Shortest time between two assignments.",
+            from &[("group.streams.assignment.interval.ms", 1)];
+    }
+}
+
+settings! {
+    /// The settings of one subscription to clients' metrics (KIP-714), typed.
+    struct SubscriptionSettings;
+    /// One row per key.
+    rows SUBSCRIPTION_ROWS;
+
+    section "Client metrics" {
+        "metrics" metrics: Vec<String> = "", Distinct, PerSubscription, Yes,
+            "Prefixes of the names of the metrics that clients shall push; * for all of them.";
+        "interval.ms" interval_ms: i32 = "300000", Any, PerSubscription, Yes,
+            "Time between two pushes of a client, from 100 to 3600000.";
+        "match" match_: Vec<String> = "", Distinct, PerSubscription, Yes,
+            "Which clients are meant, as attribute=regex; all of them must hold.";
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -1019,7 +1423,7 @@ mod tests {
 
     #[test]
     fn every_default_parses_and_is_valid() {
-        for row in BROKER_ROWS.iter().chain(TOPIC_ROWS) {
+        for row in [BROKER_ROWS, TOPIC_ROWS, GROUP_ROWS, SUBSCRIPTION_ROWS].concat() {
             if let Some(default) = row.default {
                 let value = row.parse(row.name, default);
                 assert_eq!(value.map(|v| v.to_string()), Ok(default.to_owned()), "{}", row.name);
@@ -1028,6 +1432,8 @@ mod tests {
         // Reading from nothing panics if a default does not fit the type of its field.
         assert_eq!(BrokerSettings::read(&|_| None).offsets_topic_replication_factor, 3);
         assert_eq!(TopicSettings::read(&|_| None).retention_ms, 604_800_000);
+        assert_eq!(GroupSettings::read(&|_| None).share_delivery_count_limit, 5);
+        assert_eq!(SubscriptionSettings::read(&|_| None).interval_ms, 300_000);
     }
 
     #[test]
@@ -1035,7 +1441,7 @@ mod tests {
         let names: BTreeSet<&str> = BROKER_ROWS.iter().map(|row| row.name).collect();
         assert_eq!(names.len(), BROKER_ROWS.len());
         assert!(names.len() >= 247, "{}", names.len());
-        for row in TOPIC_ROWS {
+        for row in [TOPIC_ROWS, GROUP_ROWS].concat() {
             for (key, _unit) in row.synonyms {
                 assert!(names.contains(key), "{} comes from {key}", row.name);
             }

@@ -14,7 +14,7 @@ use super::value::{Kind, Valid};
 impl TopicSettings {
     /// The settings of a topic with these values of its own, over the defaults that `config` gives.
     pub fn resolve(config: &Config, overrides: &BTreeMap<String, String>) -> TopicSettings {
-        TopicSettings::read(&|name: &str| text(config, topic_row(name)?, overrides))
+        TopicSettings::read(&|name: &str| config.own_or_inherited(topic_row(name)?, overrides))
     }
 }
 
@@ -49,15 +49,15 @@ impl Config {
 
     /// Every setting of a topic with these values of its own, as DescribeConfigs answers.
     pub fn describe_topic(&self, overrides: &BTreeMap<String, String>) -> Vec<Described> {
-        TOPIC_ROWS.iter().map(|row| self.describe_topic_key(row, overrides)).collect()
+        TOPIC_ROWS.iter().map(|row| self.describe_own(row, overrides, Source::Topic)).collect()
     }
 
-    fn describe_topic_key(&self, row: &Row, overrides: &BTreeMap<String, String>) -> Described {
-        let value = text(self, row, overrides).map(|text| row.printed(&text));
+    /// One setting of a resource that has values of its own, which come from `of`.
+    pub(super) fn describe_own(&self, row: &Row, overrides: &BTreeMap<String, String>, of: Source) -> Described {
+        let value = self.own_or_inherited(row, overrides).map(|text| row.printed(&text));
         let mut synonyms = Vec::new();
         if own(row, overrides).is_some() {
-            let source = Source::Topic.code();
-            synonyms.push(Synonym { name: row.name.to_owned(), value: value.clone(), source });
+            synonyms.push(Synonym { name: row.name.to_owned(), value: value.clone(), source: of.code() });
         }
         if let Some((key, _)) = row.synonyms.first() {
             synonyms.extend(self.synonyms(key, row.sensitive()));
@@ -73,17 +73,18 @@ impl Config {
             synonyms,
         }
     }
+
+    /// The text of a resource's key: its own, else that of the first broker's key in the chain that has one, else the
+    /// default.
+    pub(super) fn own_or_inherited(&self, row: &Row, overrides: &BTreeMap<String, String>) -> Option<String> {
+        let inherited =
+            || row.synonyms.iter().find_map(|(key, unit_ms)| Some(in_units(row, self.text_or_default(key)?, *unit_ms)));
+        own(row, overrides).cloned().or_else(inherited).or_else(|| row.default.map(str::to_owned))
+    }
 }
 
 fn own<'a>(row: &Row, overrides: &'a BTreeMap<String, String>) -> Option<&'a String> {
     overrides.get(row.name).filter(|text| row.accepts(text))
-}
-
-/// The text of a topic's key: its own, else that of the first broker's key in the chain that has one, else the default.
-fn text(config: &Config, row: &Row, overrides: &BTreeMap<String, String>) -> Option<String> {
-    let inherited =
-        || row.synonyms.iter().find_map(|(key, unit_ms)| Some(in_units(row, config.text_or_default(key)?, *unit_ms)));
-    own(row, overrides).cloned().or_else(inherited).or_else(|| row.default.map(str::to_owned))
 }
 
 /// A broker's text as the topic's key would write it: in milliseconds, and not below what that key allows, since every

@@ -78,9 +78,11 @@ impl Collector {
             self.cleaner();
             self.requests();
             self.groups(&groups);
+            self.clients();
             self.process();
         });
-        recorder.handle().render()
+        let pushed = self.services.telemetry.page(self.services.env.wall_ms());
+        recorder.handle().render() + &pushed
     }
 
     /// Why this broker should get no traffic now; `None` if it is ready.
@@ -217,6 +219,19 @@ impl Collector {
                 set(&table::GROUP_LAG, labels, (offsets.high_watermark - committed).max(0) as f64);
             }
         }
+    }
+
+    fn clients(&self) {
+        let telemetry = &self.services.telemetry;
+        let (instances, series, dropped) = telemetry.sizes(self.services.env.wall_ms());
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
+        set(&table::CLIENT_INSTANCES, &[], instances as f64);
+        set(&table::CLIENT_SERIES, &[], series as f64);
+        set(&table::CLIENT_DROPPED, &[], dropped as f64);
+        set(&table::CLIENT_UNKNOWN, &[], read(&telemetry.counts.unknown_subscriptions));
+        set(&table::CLIENT_THROTTLED, &[], read(&telemetry.counts.throttled));
+        set(&table::CLIENT_PUSHES, &[], read(&telemetry.counts.pushes));
+        set(&table::CLIENT_UNREADABLE, &[], read(&telemetry.counts.unreadable));
     }
 
     fn process(&self) {

@@ -101,8 +101,8 @@ impl Settings {
     }
 }
 
-/// Says whether a resource may have exactly these settings; the error is Kafka's sentence.
-pub type SettingsCheck = Arc<dyn Fn(ResourceKind, &str, &SettingMap) -> Result<(), String> + Send + Sync>;
+/// Says whether a resource may have exactly these settings; the error is Kafka's.
+pub type SettingsCheck = Arc<dyn Fn(ResourceKind, &str, &SettingMap) -> Result<(), ApiError> + Send + Sync>;
 
 /// What decisions must be told about the world outside the image.
 #[derive(Clone)]
@@ -114,7 +114,7 @@ pub struct Rules {
 impl Rules {
     /// Refuses settings that are not legal for the resource.
     pub fn check(&self, kind: ResourceKind, name: &str, settings: &SettingMap) -> Result<(), ApiError> {
-        (self.settings_check)(kind, name, settings).map_err(|why| ApiError::new(ErrorCode::InvalidConfig, why))
+        (self.settings_check)(kind, name, settings)
     }
 }
 
@@ -145,6 +145,24 @@ pub enum Alteration {
     Replace(SettingMap),
 }
 
+impl Alteration {
+    /// The settings that a resource with the settings `current` has afterwards.
+    pub fn applied(&self, current: &SettingMap) -> SettingMap {
+        match self {
+            Alteration::Replace(settings) => settings.clone(),
+            Alteration::Change(changes) => changed(current, changes),
+        }
+    }
+
+    /// True if it says something of `key`, even if that changes nothing.
+    fn names(&self, key: &str, current: &SettingMap) -> bool {
+        match self {
+            Alteration::Replace(settings) => settings.contains_key(key) || current.contains_key(key),
+            Alteration::Change(changes) => changes.iter().any(|(name, _)| name == key),
+        }
+    }
+}
+
 /// An alteration and its resource.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SettingAlteration {
@@ -160,10 +178,9 @@ pub fn decide_alter(
     rules: &Rules,
 ) -> Result<Vec<MetadataRecord>, ApiError> {
     let current = image.settings.of(asked.kind, &asked.name);
-    let next = match &asked.alteration {
-        Alteration::Replace(settings) => settings.clone(),
-        Alteration::Change(changes) => changed(&current, changes),
-    };
+    let next = asked.alteration.applied(&current);
+    check_min_isr(image, asked, &current, &next)?;
+    check_lengths(&current, &next)?;
     rules.check(asked.kind, &asked.name, &next)?;
     check_exists(image, asked.kind, &asked.name)?;
     let removed = current.keys().filter(|key| !next.contains_key(*key)).map(|key| (key, None));
@@ -211,6 +228,46 @@ fn changed(current: &SettingMap, changes: &[(String, SettingChange)]) -> Setting
     next
 }
 
+const MIN_ISR: &str = "min.insync.replicas";
+const ELR: &str = "eligible.leader.replicas.version";
+
+/// Longest value a setting may have, in characters.
+const VALUE_LENGTH_MAX: usize = i16::MAX as usize;
+
+/// With eligible leader replicas there is one number for the cluster, and there must be one (KIP-966).
+fn check_min_isr(
+    image: &ClusterImage,
+    asked: &SettingAlteration,
+    current: &SettingMap,
+    next: &SettingMap,
+) -> Result<(), ApiError> {
+    let touched = asked.kind == ResourceKind::Broker && asked.alteration.names(MIN_ISR, current);
+    if !touched || image.features.level(ELR) <= 0 {
+        return Ok(());
+    }
+    let refused = |what: &str| {
+        let message = format!("{what} while ELR is enabled.");
+        Err(ApiError::new(ErrorCode::InvalidConfig, message))
+    };
+    if !asked.name.is_empty() {
+        return refused("Broker-level min.insync.replicas cannot be altered");
+    }
+    if next.contains_key(MIN_ISR) { Ok(()) } else { refused("Cluster-level min.insync.replicas cannot be removed") }
+}
+
+/// Lists can grow beyond what one request may carry.
+fn check_lengths(current: &SettingMap, next: &SettingMap) -> Result<(), ApiError> {
+    let changed = next.iter().filter(|(key, value)| current.get(*key) != Some(value));
+    if changed.into_iter().any(|(_, value)| value.chars().count() > VALUE_LENGTH_MAX) {
+        let message = format!(
+            "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_LENGTH_MAX} \
+             bytes."
+        );
+        return Err(ApiError::new(ErrorCode::InvalidConfig, message));
+    }
+    Ok(())
+}
+
 /// Kafka's `ConfigResourceExistenceChecker`: client metrics and groups need not exist.
 fn check_exists(image: &ClusterImage, kind: ResourceKind, name: &str) -> Result<(), ApiError> {
     match kind {
@@ -246,6 +303,36 @@ mod tests {
         settings.set(ResourceKind::Topic, "a", "k", None);
         assert_eq!(settings.names(ResourceKind::Topic).collect::<Vec<_>>(), ["b"], "no settings, no row");
         assert!(settings.of(ResourceKind::Topic, "a").is_empty());
+    }
+
+    fn altered(elr: bool, name: &str, alteration: Alteration) -> Result<usize, String> {
+        let mut image = ClusterImage::default();
+        image.features.set(ELR, i16::from(elr));
+        image.settings.set(ResourceKind::Broker, "", MIN_ISR, Some("1"));
+        let defaults = TopicDefaults { partitions: 1, replication_factor: 1 };
+        let rules = Rules { topic_defaults: defaults, settings_check: Arc::new(|_, _, _| Ok(())) };
+        let asked = SettingAlteration { kind: ResourceKind::Broker, name: name.to_owned(), alteration };
+        decide_alter(&image, &asked, &rules).map(|records| records.len()).map_err(|why| why.message)
+    }
+
+    #[test]
+    fn eligible_leader_replicas_need_one_number_of_the_cluster() {
+        let change = |change: SettingChange| Alteration::Change(vec![(MIN_ISR.to_owned(), change)]);
+        let removed = Err("Cluster-level min.insync.replicas cannot be removed while ELR is enabled.".to_owned());
+        assert_eq!(altered(true, "", change(SettingChange::Delete)), removed);
+        assert_eq!(altered(true, "", Alteration::Replace(SettingMap::new())), removed);
+        let own = Err("Broker-level min.insync.replicas cannot be altered while ELR is enabled.".to_owned());
+        assert_eq!(altered(true, "1", change(SettingChange::Set("2".into()))), own);
+        assert_eq!(altered(true, "", change(SettingChange::Set("2".into()))), Ok(1));
+        assert_eq!(altered(false, "", change(SettingChange::Delete)), Ok(1));
+    }
+
+    #[test]
+    fn lists_do_not_grow_without_end() {
+        let items = "x".repeat(VALUE_LENGTH_MAX);
+        let append = SettingChange::Append { items, base: "a".into() };
+        let refused = altered(false, "", Alteration::Change(vec![("k".into(), append)]));
+        assert!(refused.is_err_and(|why| why.contains("maximum value size of 32767")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::env::{BoxFuture, Duplex, Listener, Net};
-use crate::error::ErrorCode;
+use crate::error::{ApiError, ErrorCode};
 use crate::metadata::quorum::Proposed;
 
 struct NoNet;
@@ -32,7 +32,10 @@ pub(super) fn simulated(seed: u64) -> Env {
 
 pub(super) fn rules() -> Rules {
     let check: SettingsCheck = Arc::new(|_, _, settings| match settings.get("illegal") {
-        Some(value) => Err(format!("Unknown topic config name: illegal={value}")),
+        Some(value) => {
+            let why = format!("Unknown topic config name: illegal={value}");
+            Err(ApiError::new(ErrorCode::InvalidConfig, why))
+        }
         None => Ok(()),
     });
     Rules { topic_defaults: TopicDefaults { partitions: 2, replication_factor: 1 }, settings_check: check }

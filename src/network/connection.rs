@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::budget::Charge;
+use super::slots::Use;
 use super::stats::ListenerStats;
 use super::{Phase, Shared};
 use crate::api::context::Connection;
@@ -78,6 +79,7 @@ pub(super) async fn serve(
     stream: Box<dyn Duplex>,
     connection: Arc<Connection>,
     stats: Arc<ListenerStats>,
+    used: Arc<Use>,
 ) {
     let (read_half, write_half) = tokio::io::split(stream);
     let (queue, pending) = mpsc::channel(PENDING_REPLIES_MAX);
@@ -87,6 +89,7 @@ pub(super) async fn serve(
         connection: &connection,
         stats: &stats,
         backlog: &backlog,
+        used: &used,
         stream: read_half,
         buffer: FrameBuffer::new(),
     };
@@ -108,6 +111,10 @@ pub(super) async fn serve(
     tokio::select! {
         biased;
         () = reached(&mut phase, Phase::Closed) => {}
+        () = used.must_leave() => {
+            let Connection { id, peer, .. } = &*connection;
+            tracing::info!(connection = id, %peer, "connection closed: there are too many");
+        }
         () = serving => {}
     }
 }
@@ -123,6 +130,7 @@ struct Reader<'a> {
     connection: &'a Arc<Connection>,
     stats: &'a ListenerStats,
     backlog: &'a Backlog,
+    used: &'a Use,
     stream: ReadHalf<Box<dyn Duplex>>,
     buffer: FrameBuffer,
 }
@@ -144,6 +152,7 @@ impl Reader<'_> {
                 Err(end) => return end,
             };
             self.stats.requests.add(1);
+            self.used.touch((self.shared.env.now() - self.shared.began).as_millis() as u64);
             let answer = match (self.shared.dispatch)(Arc::clone(self.connection), frame).await {
                 Outcome::Now(response) => Answer::Now(response),
                 Outcome::Later(response) => Answer::Later(response),

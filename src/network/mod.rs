@@ -39,7 +39,7 @@ use crate::env::{BoxFuture, Duplex, Env, Listener};
 use budget::Budget;
 use slots::{Slot, Slots};
 
-pub use limits::Limits;
+pub use limits::{Limits, ListenerLimits};
 pub use stats::{Counter, ListenerStats, Stats};
 
 /// How long a listener rests when it cannot accept, for example for want of file descriptors.
@@ -105,14 +105,16 @@ impl Listeners {
             limits: ArcSwap::from_pointee(limits),
             dispatch,
             slots: Slots::default(),
-            next_accept: Mutex::new(self.env.now()),
+            pace: Pace::new(self.env.now()),
             next_id: AtomicU64::new(0),
+            began: self.env.now(),
             phase: watch::Sender::new(Phase::Serving),
             env: self.env,
         });
         for (bound, stats) in self.bound.into_iter().zip(&stats.listeners) {
             tracing::info!(listener = &*bound.name, address = %bound.address, "listening");
-            let accepting = Acceptor { shared: Arc::clone(&shared), bound, stats: Arc::clone(stats) };
+            let pace = Pace::new(shared.env.now());
+            let accepting = Acceptor { shared: Arc::clone(&shared), bound, stats: Arc::clone(stats), pace };
             shared.env.spawn(accepting.run());
         }
         Network { shared, stats }
@@ -136,13 +138,33 @@ struct Shared {
     dispatch: Dispatch,
     slots: Slots,
     budget: Budget,
-    /// When the creation rate allows the next connection.
-    next_accept: Mutex<Instant>,
+    pace: Pace,
     next_id: AtomicU64,
+    /// When serving began: the zero of [`slots::Use`].
+    began: Instant,
     phase: watch::Sender<Phase>,
 }
 
-/// Listeners that accept, and their connections.
+/// When a creation rate allows the next connection.
+struct Pace(Mutex<Instant>);
+
+impl Pace {
+    fn new(now: Instant) -> Pace {
+        Pace(Mutex::new(now))
+    }
+
+    /// When the next connection may come, of so many in a second.
+    fn turn(&self, now: Instant, per_second_max: u32) -> Instant {
+        let gap = Duration::from_secs(1).checked_div(per_second_max).unwrap_or(Duration::ZERO);
+        let mut next = self.0.lock();
+        let turn = (*next).max(now);
+        *next = turn + gap;
+        turn
+    }
+}
+
+/// Listeners that accept, and their connections. Cheap to clone.
+#[derive(Clone)]
 pub struct Network {
     shared: Arc<Shared>,
     stats: Arc<Stats>,
@@ -161,7 +183,9 @@ impl Network {
 
     /// Replaces the limits, for connections and frames to come; what may be in flight stays as it was at the start.
     pub fn limit(&self, limits: Limits) {
+        self.shared.slots.shrink_to(limits.connections_max, limits.protected.as_deref());
         self.shared.limits.store(Arc::new(limits));
+        self.shared.slots.reconsider();
     }
 
     /// Stops accepting and reading at once, gives requests in flight up to `grace` to be answered, then closes
@@ -181,6 +205,7 @@ struct Acceptor {
     shared: Arc<Shared>,
     bound: Bound,
     stats: Arc<ListenerStats>,
+    pace: Pace,
 }
 
 impl Acceptor {
@@ -205,17 +230,18 @@ impl Acceptor {
     /// The next connection, not before there is a place for it.
     async fn accept(&self) -> io::Result<(Box<dyn Duplex>, SocketAddr)> {
         let shared = &self.shared;
-        let limits = shared.limits.load_full();
-        shared.slots.below(limits.connections_max).await;
-        let accepted = self.bound.listener.accept().await?;
-        let pace = Duration::from_secs(1).checked_div(limits.connections_per_second_max).unwrap_or(Duration::ZERO);
-        let turn = {
-            let mut next = shared.next_accept.lock();
-            let turn = (*next).max(shared.env.now());
-            *next = turn + pace;
-            turn
+        let name = &*self.bound.name;
+        let room = || {
+            let limits = shared.limits.load();
+            (limits.connections_max, limits.of_listener(name).connections_max)
         };
-        if turn > shared.env.now() {
+        shared.slots.below(name, room).await;
+        let accepted = self.bound.listener.accept().await?;
+        let limits = shared.limits.load_full();
+        let now = shared.env.now();
+        let turn = shared.pace.turn(now, limits.connections_per_second_max);
+        let turn = turn.max(self.pace.turn(now, limits.of_listener(name).connections_per_second_max));
+        if turn > now {
             shared.env.sleep_until(turn).await;
         }
         Ok(accepted)
@@ -224,7 +250,7 @@ impl Acceptor {
     fn admit(&self, stream: Box<dyn Duplex>, peer: SocketAddr) {
         let address = peer.ip().to_canonical();
         let limit = self.shared.limits.load().per_ip(address);
-        let Some(slot) = self.shared.slots.take(address, limit) else {
+        let Some(slot) = self.shared.slots.take(&self.bound.name, address, limit) else {
             self.stats.refused.add(1);
             let listener = &*self.bound.name;
             tracing::info!(listener, %peer, limit, "connection refused: too many from this address");
@@ -234,8 +260,9 @@ impl Acceptor {
         let connection = Arc::new(Connection::new(id, Arc::clone(&self.bound.name), peer));
         self.stats.accepted.add(1);
         self.stats.open.add(1);
+        let used = slot.used();
         let presence = Presence { _slot: slot, stats: Arc::clone(&self.stats) };
-        let serving = connection::serve(Arc::clone(&self.shared), stream, connection, Arc::clone(&self.stats));
+        let serving = connection::serve(Arc::clone(&self.shared), stream, connection, Arc::clone(&self.stats), used);
         let stats = Arc::clone(&self.stats);
         self.shared.env.spawn(async move {
             let _presence = presence;

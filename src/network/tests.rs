@@ -119,6 +119,8 @@ fn limits() -> Limits {
         connections_per_ip_max: 100,
         connections_per_ip_overrides: BTreeMap::new(),
         connections_per_second_max: i32::MAX as u32,
+        protected: None,
+        by_listener: BTreeMap::new(),
         idle_max: Some(Duration::from_secs(600)),
         frame_bytes_max: 10 << 20,
         in_flight_bytes_max: 512 << 20,
@@ -373,6 +375,42 @@ async fn connections_are_limited_in_all_and_by_address() {
     assert_eq!(fifth.answer().await.as_deref(), Some(&b"now"[..]));
     world.network.limit(Limits { connections_per_ip_max: 0, ..tight });
     assert!(!world.client_at("10.0.0.4").await.try_ask().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_change_while_connections_wait() {
+    let of_listener = |connections_max| {
+        let own = ListenerLimits { connections_max, connections_per_second_max: u32::MAX };
+        Limits { by_listener: BTreeMap::from([("PLAINTEXT".to_owned(), own)]), ..limits() }
+    };
+    let world = world(of_listener(1)).await;
+    let mut first = world.client().await;
+    assert!(first.try_ask().await);
+    let mut second = world.client().await;
+    second.send(b"now").await;
+    world.settle().await;
+    assert!(world.network.stats().connections().eq([("PLAINTEXT", 1)]), "the second waits for a place");
+    world.network.limit(of_listener(2));
+    assert_eq!(second.answer().await.as_deref(), Some(&b"now"[..]), "the listener has more room now");
+    world.network.limit(Limits { connections_max: 2, ..limits() });
+    let mut third = world.client().await;
+    third.send(b"now").await;
+    world.settle().await;
+    assert!(world.network.stats().connections().eq([("PLAINTEXT", 2)]), "the broker has less");
+    drop(first);
+    assert_eq!(third.answer().await.as_deref(), Some(&b"now"[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fewer_places_close_the_connections_silent_longest() {
+    let world = world(limits()).await;
+    let (mut silent, mut busy) = (world.client().await, world.client().await);
+    assert!(silent.try_ask().await);
+    world.env.sleep(Duration::from_secs(1)).await;
+    assert!(busy.try_ask().await);
+    world.network.limit(Limits { connections_max: 1, ..limits() });
+    assert_eq!(silent.answer().await, None, "closed");
+    assert!(busy.try_ask().await);
 }
 
 impl Client {

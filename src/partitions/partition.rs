@@ -59,6 +59,16 @@ impl From<ProduceRefused> for AppendRefused {
     }
 }
 
+/// Largest batch that is encoded anew on the async worker that has it.
+const ENCODED_AT_ONCE_BYTES: usize = 64 * 1024;
+
+/// A batch that may be appended.
+struct Judged {
+    batch: Bytes,
+    checked: Checked,
+    now_ms: WallMillis,
+}
+
 /// Which records a reader may see (KIP-98 and Fetch's replica id).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Isolation {
@@ -221,9 +231,34 @@ impl Partition {
     /// Appends one batch. Refuses before an offset is assigned, or assigns and queues the write;
     /// [`Partition::committed`] tells when it counts.
     pub fn append_as_leader(self: &Arc<Self>, batch: Bytes, origin: Origin) -> Result<Appended, AppendRefused> {
+        let judged = self.judge(batch, origin)?;
+        self.append_judged(judged)
+    }
+
+    /// As [`Partition::append_as_leader`] for what a producer sent, but a large batch that has to be encoded anew does
+    /// not hold up the async workers meanwhile.
+    pub async fn append_produced(self: &Arc<Self>, batch: Bytes) -> Result<Appended, AppendRefused> {
+        let heavy =
+            batch.len() > ENCODED_AT_ONCE_BYTES && self.settings.load().compression_type != CompressionType::Producer;
+        if !heavy {
+            return self.append_as_leader(batch, Origin::Client);
+        }
+        let partition = self.clone();
+        let judged = self.env.blocking(move || partition.judge(batch, Origin::Client)).await?;
+        self.append_judged(judged)
+    }
+
+    /// Checks a batch, and encodes it anew if the topic wants it so. Takes no lock.
+    fn judge(&self, batch: Bytes, origin: Origin) -> Result<Judged, AppendRefused> {
         let settings = self.settings.load();
         let now_ms = self.env.wall_ms();
         let (batch, checked) = check(batch, origin, &settings, now_ms)?;
+        Ok(Judged { batch, checked, now_ms })
+    }
+
+    fn append_judged(self: &Arc<Self>, judged: Judged) -> Result<Appended, AppendRefused> {
+        let settings = self.settings.load();
+        let Judged { batch, checked, now_ms } = judged;
         let (count, bytes) = (u64::try_from(checked.header.records_count).unwrap_or(0), batch.len() as u64);
         let chunk_ms_max = chunk_span(&settings);
         let mut core = self.core.lock();

@@ -68,13 +68,13 @@ pub fn decompress(codec: Codec, data: &[u8], limit_bytes: usize) -> Result<Bytes
 }
 
 /// Encodes a block of records as Kafka's clients expect it. `level` is the codec's own (`compression.<codec>.level`);
-/// snappy and lz4 know none here, `None` means the codec's default.
+/// snappy knows none, `None` means the codec's default.
 pub fn compress(codec: Codec, level: Option<i32>, data: &[u8]) -> Result<Bytes, BatchError> {
     let encoded = match codec {
         Codec::None => Ok(data.to_vec()),
         Codec::Gzip => gzip(level, data),
         Codec::Snappy => xerial_snappy(data),
-        Codec::Lz4 => lz4(data),
+        Codec::Lz4 => lz4(level, data),
         Codec::Zstd => zstd::bulk::compress(data, level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL)),
     };
     encoded.map(Bytes::from).map_err(broken)
@@ -167,12 +167,33 @@ fn xerial_snappy(data: &[u8]) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-fn lz4(data: &[u8]) -> io::Result<Vec<u8>> {
+/// The level that Kafka's clients and brokers have when nothing is set. They encode it as the fast kind of LZ4; every
+/// other level is one of the high compression kind (`Lz4BlockOutputStream`).
+const LZ4_LEVEL_DEFAULT: i32 = 9;
+
+fn lz4(level: Option<i32>, data: &[u8]) -> io::Result<Vec<u8>> {
+    if let Some(level) = level.filter(|&level| level != LZ4_LEVEL_DEFAULT) {
+        return lz4_high(level, data);
+    }
     use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
     let frame = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
     let mut encoder = FrameEncoder::with_frame_info(frame, Vec::new());
     encoder.write_all(data)?;
     Ok(encoder.finish()?)
+}
+
+/// LZ4's library takes levels below 3 for the fast kind, and calls the lowest of the other kind 3.
+fn lz4_high(level: i32, data: &[u8]) -> io::Result<Vec<u8>> {
+    let level = u32::try_from(level.clamp(3, 12)).unwrap_or(3);
+    let mut encoder = lz4::EncoderBuilder::new()
+        .level(level)
+        .block_size(lz4::BlockSize::Max64KB)
+        .block_mode(lz4::BlockMode::Independent)
+        .checksum(lz4::ContentChecksum::NoChecksum)
+        .build(Vec::new())?;
+    encoder.write_all(data)?;
+    let (encoded, finished) = encoder.finish();
+    finished.map(|()| encoded)
 }
 
 /// How a sequence of independently compressed blocks is framed.
@@ -404,6 +425,20 @@ mod tests {
         assert_eq!(snappy[..16], XERIAL_HEADER);
         let lz4 = compress(Codec::Lz4, None, b"abc").unwrap();
         assert_eq!(lz4[..7], [4, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82]);
+        assert_eq!(compress(Codec::Lz4, Some(LZ4_LEVEL_DEFAULT), b"abc").unwrap(), lz4);
+    }
+
+    #[test]
+    fn levels_of_lz4_trade_time_for_size() {
+        let words: Vec<u8> = (0..20_000u32).flat_map(|n| format!("record {} ", n * n % 977).into_bytes()).collect();
+        let mut sizes = Vec::new();
+        for level in [9, 1, 12, 17] {
+            let encoded = compress(Codec::Lz4, Some(level), &words).unwrap();
+            assert_eq!(encoded[..7], [4, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82], "level {level}");
+            assert_eq!(decoded(Codec::Lz4, &encoded), words, "level {level}");
+            sizes.push(encoded.len());
+        }
+        assert!(sizes[0] > sizes[1] && sizes[1] > sizes[2] && sizes[2] == sizes[3], "{sizes:?}");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub mod record;
 pub mod validate;
 
 pub use batch::{BatchBuilder, BatchError, BatchHeader, Batches, EndMarker, Timestamps, batches, crc_matches, stamp};
-pub use compression::Codec;
+pub use compression::{Codec, decompress};
 pub use record::{Header, Record, find_timestamp, max_timestamp_record, records};
 pub use validate::{Checked, Compression, ProduceRefused, ProduceRules, check_produced, conform};
 

@@ -39,6 +39,8 @@ pub(super) struct Follower {
     base: Arc<Config>,
     config: Arc<ArcSwap<Config>>,
     dynamic: SettingMaps,
+    /// Tells of every change of `config`.
+    changes: watch::Sender<Arc<Config>>,
     topics: BTreeMap<TopicId, TopicName>,
     reconciler: Reconciler,
     groups: GroupCoordinator,
@@ -54,7 +56,13 @@ impl Follower {
     ) -> Follower {
         let base = config.load_full();
         let dynamic = SettingMaps::default();
-        Follower { env: env.clone(), node, base, config, dynamic, topics: BTreeMap::new(), reconciler, groups }
+        let changes = watch::Sender::new(config.load_full());
+        Follower { env: env.clone(), node, base, config, dynamic, changes, topics: BTreeMap::new(), reconciler, groups }
+    }
+
+    /// Hears of every change of the settings.
+    pub(super) fn settings(&self) -> watch::Receiver<Arc<Config>> {
+        self.changes.subscribe()
     }
 
     /// Follows every newer image, for ever.
@@ -81,7 +89,9 @@ impl Follower {
         let of = |name: &str| image.settings.of(ResourceKind::Broker, name);
         let dynamic = (of(""), of(&self.node.to_string()));
         if dynamic != self.dynamic {
-            self.config.store(Arc::new(self.base.with_dynamic(&dynamic.0, &dynamic.1)));
+            let config = Arc::new(self.base.with_dynamic(&dynamic.0, &dynamic.1));
+            self.config.store(Arc::clone(&config));
+            self.changes.send_replace(config);
             self.dynamic = dynamic;
         }
     }

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 pub use disks::SimulatedDisks;
 
@@ -107,13 +108,15 @@ impl Server {
         let services = Arc::new(services);
         let mut follower = Follower::new(&env, node, shared_config.clone(), reconciler, groups);
         follower.follow(&metadata.image());
+        let settings = follower.settings();
         env.spawn(follower.run(metadata.watch()));
         let sweep = RetentionSweep { env: env.clone(), partitions: partitions.clone(), config: shared_config.clone() };
         env.spawn(sweep.run());
         if shared_config.load().broker().log_cleaner_enable {
             env.spawn(Cleaner { env: env.clone(), partitions, config: shared_config.clone() }.run());
         }
-        let network = listeners.serve(Limits::of(shared_config.load().broker()), dispatch_to(services.clone()));
+        let network = listeners.serve(Limits::of(&shared_config.load()), dispatch_to(services.clone()));
+        env.spawn(limit(network.clone(), settings));
         let state = AtomicU8::new(broker_state::STARTING);
         let collector = Arc::new(Collector { services: services.clone(), network: network.stats(), state });
         let metrics_address = serve_metrics(&env, &shared_config.load(), &collector).await?;
@@ -154,6 +157,17 @@ impl Server {
         let partitions = self.services.partitions.clone();
         self.env.blocking(move || partitions.close(true)).await;
         self.env.abort_all();
+    }
+}
+
+/// Has the network follow the settings, for ever.
+async fn limit(network: Network, mut settings: watch::Receiver<Arc<Config>>) {
+    loop {
+        let config = settings.borrow_and_update().clone();
+        network.limit(Limits::of(&config));
+        if settings.changed().await.is_err() {
+            return;
+        }
     }
 }
 

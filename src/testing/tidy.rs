@@ -82,11 +82,13 @@ const WALLS: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["src/http/"]),
     ("hyper", &["src/http/"]),
     ("snap", &["src/records/compression.rs"]),
+    ("lz4", &["src/records/compression.rs"]),
     ("lz4_flex", &["src/records/compression.rs"]),
     ("zstd", &["src/records/compression.rs"]),
     ("flate2", &["src/records/compression.rs"]),
-    ("crc32c", &["src/records/", "src/storage/engine/values.rs"]),
+    ("crc32c", &["src/records/", "src/storage/engine/values.rs", "src/api/telemetry/instances.rs"]),
     ("rustix", &["src/storage/dirs.rs"]),
+    ("regex", &["src/config/subscriptions.rs"]),
     ("tikv_jemallocator", &["src/lib.rs"]),
 ];
 

@@ -15,6 +15,9 @@ use crate::client::Client;
 /// Resource types.
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
 
 /// Sources of a value.
 const DYNAMIC_TOPIC: i8 = 1;
@@ -62,12 +65,37 @@ pub fn describe_configs(lab: &mut Lab, version: i16) {
         ((BROKER, "77"), code::INVALID_REQUEST),
         ((BROKER, "x"), code::INVALID_REQUEST),
         ((77, "x"), code::INVALID_REQUEST),
+        ((BROKER_LOGGER, ""), code::INVALID_REQUEST),
+        ((BROKER_LOGGER, "77"), code::INVALID_REQUEST),
+        ((CLIENT_METRICS, ""), code::INVALID_REQUEST),
+        ((GROUP, ""), code::INVALID_REQUEST),
     ];
+    describe_the_rest(lab, version, &node);
     for (resource, expected) in refusals {
         let refused = describe(&mut lab.client, version, resource, None);
         assert_eq!((refused.error_code, refused.configs.len()), (expected, 0), "{resource:?}");
     }
     check_plain(lab, version, &name);
+}
+
+/// Groups and subscriptions, which need not exist, and loggers.
+fn describe_the_rest(lab: &mut Lab, version: i16, node: &str) {
+    let group = describe(&mut lab.client, version, (GROUP, "nobody"), None);
+    let session = setting(&group, "consumer.session.timeout.ms");
+    assert_eq!((session.value.as_deref(), session.config_source), (Some("45000"), DEFAULT));
+    assert_eq!(session.synonyms[0].name.as_str(), "group.consumer.session.timeout.ms");
+    assert_eq!(setting(&group, "share.isolation.level").synonyms[0].name.as_str(), "share.isolation.level");
+    let subscription = describe(&mut lab.client, version, (CLIENT_METRICS, "none"), None);
+    assert_eq!(subscription.configs.len(), 3);
+    let interval = setting(&subscription, "interval.ms");
+    assert_eq!(
+        (interval.value.as_deref(), interval.config_source, interval.synonyms.len()),
+        (Some("300000"), DEFAULT, 0)
+    );
+    let loggers = describe(&mut lab.client, version, (BROKER_LOGGER, node), Some(&["root", "kafka.server.KafkaApis"]));
+    assert_eq!(loggers.configs.len(), 2);
+    let root = setting(&loggers, "root");
+    assert_eq!((root.config_source, root.read_only, root.is_sensitive, root.config_type), (6, false, false, 0));
 }
 
 /// What was not asked for is not told.
@@ -144,7 +172,10 @@ pub fn incremental_alter_configs(lab: &mut Lab, version: i16) {
     assert_eq!(value(client, of_broker, "log.retention.ms"), (Some("90000".to_owned()), DYNAMIC_DEFAULT));
     assert_eq!(alter(client, (BROKER, ""), &[("log.retention.ms", DELETE, None)]), code::NONE);
 
-    let refusals: [((i8, &str), &[Change<'_>], i16); 9] = [
+    alter_the_rest(client, version, &node);
+    let of_loggers = (BROKER_LOGGER, &*node);
+    let of_clients = (CLIENT_METRICS, "sub");
+    let refusals: [((i8, &str), &[Change<'_>], i16); 21] = [
         (of_topic, &[("no.such.setting", SET, Some("1"))], 40),
         (of_topic, &[("retention.ms", SET, Some("soon"))], 40),
         (of_topic, &[("retention.ms", APPEND, Some("1"))], 40),
@@ -154,11 +185,50 @@ pub fn incremental_alter_configs(lab: &mut Lab, version: i16) {
         ((TOPIC, "nowhere"), &[("retention.ms", SET, Some("1"))], code::UNKNOWN_TOPIC_OR_PARTITION),
         (of_broker, &[("node.id", SET, Some("9"))], code::INVALID_REQUEST),
         ((77, "x"), &[("retention.ms", SET, Some("1"))], code::INVALID_REQUEST),
+        (of_broker, &[("num.io.threads", SET, Some("17"))], code::INVALID_REQUEST),
+        (of_broker, &[("message.max.bytes", APPEND, Some("1"))], 40),
+        ((BROKER, ""), &[("cordoned.log.dirs", SET, Some("/d"))], code::INVALID_REQUEST),
+        (of_loggers, &[("no.such.logger", SET, Some("INFO"))], 40),
+        (of_loggers, &[("root", SET, Some("LOUD"))], 40),
+        (of_loggers, &[("root", DELETE, None)], code::INVALID_REQUEST),
+        ((BROKER_LOGGER, "77"), &[("root", SET, Some("INFO"))], code::INVALID_REQUEST),
+        (of_clients, &[("interval.ms", SET, Some("1"))], code::INVALID_REQUEST),
+        (of_clients, &[("nope", SET, Some("1"))], code::INVALID_REQUEST),
+        (of_clients, &[("match", SET, Some("client_id=["))], 40),
+        ((GROUP, "g"), &[("consumer.nope", SET, Some("1"))], 40),
+        ((GROUP, "g"), &[("consumer.session.timeout.ms", SET, Some("1"))], 40),
     ];
     for (resource, changes, expected) in refusals {
         assert_eq!(alter(client, resource, changes), expected, "{resource:?} {changes:?}");
     }
     assert_eq!(value(client, of_topic, "retention.ms").1, DEFAULT, "what was refused changed nothing");
+}
+
+/// Groups, subscriptions and loggers: set, described, and taken back.
+fn alter_the_rest(client: &mut Client, version: i16, node: &str) {
+    const LOGGER: i8 = 6;
+    const SUBSCRIPTION: i8 = 7;
+    const OF_GROUP: i8 = 8;
+    for (resource, key, value, source, before) in [
+        ((GROUP, "g"), "consumer.session.timeout.ms", "46000", OF_GROUP, Some("45000")),
+        ((CLIENT_METRICS, "sub"), "match", "client_id=a.*", SUBSCRIPTION, Some("")),
+        ((BROKER_LOGGER, node), "kafka.request.logger", "WARN", LOGGER, None),
+    ] {
+        let first = describe_one(client, resource, key);
+        assert!(before.is_none_or(|before| first.0.as_deref() == Some(before)), "{key} is {first:?}");
+        assert_eq!(alter(client, version, resource, &[(key, SET, Some(value))], true), code::NONE);
+        assert_eq!(describe_one(client, resource, key), first, "{key}: only validated");
+        assert_eq!(alter(client, version, resource, &[(key, SET, Some(value))], false), code::NONE);
+        assert_eq!(describe_one(client, resource, key), (Some(value.to_owned()), source));
+        assert_eq!(alter(client, version, resource, &[(key, DELETE, None)], false), code::NONE);
+        assert_eq!(describe_one(client, resource, key), first);
+    }
+}
+
+fn describe_one(client: &mut Client, resource: (i8, &str), key: &str) -> (Option<String>, i8) {
+    let all = describe(client, 4, resource, Some(&[key]));
+    let found = setting(&all, key);
+    (found.value.as_ref().map(|value| value.to_string()), found.config_source)
 }
 
 /// Name, operation and value.

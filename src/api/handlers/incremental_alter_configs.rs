@@ -1,8 +1,8 @@
-//! IncrementalAlterConfigs (44): sets, deletes, extends and shortens settings of topics and brokers (KIP-339).
+//! IncrementalAlterConfigs (44): sets, deletes, extends, shortens settings (KIP-339); sets levels of loggers (KIP-412).
 //!
 //! v0: the first. v1: flexible. Each resource changes as a whole or not at all, and answers for itself. A broker only
-//! takes its own settings; a broker without a name stands for all of them. Loggers, client metrics and groups have no
-//! settings here yet and are refused.
+//! takes its own settings; a broker without a name stands for all of them. Loggers are this process's alone: their
+//! levels change at once and are not stored.
 
 use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;

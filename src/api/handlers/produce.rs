@@ -21,7 +21,7 @@ use crate::env::BoxFuture;
 use crate::error::ErrorCode;
 use crate::ids::{TopicIdPartition, internal_topics};
 use crate::metadata::Topic;
-use crate::partitions::{AppendRefused, Commit, Origin, Partition};
+use crate::partitions::{AppendRefused, Commit, Partition};
 use crate::records::{BatchHeader, Codec};
 use crate::storage::log::Appended;
 
@@ -50,7 +50,7 @@ pub async fn handle(ctx: &Context, request: ProduceRequest) -> Reply<ProduceResp
             let outcome = match (whole, &topic) {
                 (Some(code), _) => Outcome::Refused(code.into()),
                 (None, Err(code)) => Outcome::Refused((*code).into()),
-                (None, Ok(topic)) => append(ctx, topic, data.index, data.records, acks, timeout),
+                (None, Ok(topic)) => append(ctx, topic, data.index, data.records, acks, timeout).await,
             };
             outcomes.push((data.index, outcome));
         }
@@ -111,8 +111,15 @@ fn topic_of(ctx: &Context, name: &str, id: uuid::Uuid) -> Result<Arc<Topic>, Err
     Ok(topic.clone())
 }
 
-fn append(ctx: &Context, topic: &Topic, index: i32, records: Option<Bytes>, acks: i16, timeout: Duration) -> Outcome {
-    let appended = try_append(ctx, topic, index, records, acks);
+async fn append(
+    ctx: &Context,
+    topic: &Topic,
+    index: i32,
+    records: Option<Bytes>,
+    acks: i16,
+    timeout: Duration,
+) -> Outcome {
+    let appended = try_append(ctx, topic, index, records, acks).await;
     match appended {
         Ok((partition, appended)) => {
             // Registered here, in order, so that the wait cannot miss the commit. With acks=0 nobody waits.
@@ -123,7 +130,7 @@ fn append(ctx: &Context, topic: &Topic, index: i32, records: Option<Bytes>, acks
     }
 }
 
-fn try_append(
+async fn try_append(
     ctx: &Context,
     topic: &Topic,
     index: i32,
@@ -152,7 +159,7 @@ fn try_append(
     if acks == -1 && registration.isr.len() < min_isr {
         return Err(ErrorCode::NotEnoughReplicas.into());
     }
-    let appended = partition.append_as_leader(records, Origin::Client).inspect_err(|_| {
+    let appended = partition.append_produced(records).await.inspect_err(|_| {
         partition.meters.failed_produce.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     })?;
     Ok((partition, appended))

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::env::Env;
-use crate::ids::{KafkaUuid, TopicIdPartition};
+use crate::ids::{KafkaUuid, KafkaUuid, TopicIdPartition};
 use crate::records::batch::rebuild;
 use crate::records::{self, BatchBuilder, BatchHeader, Checked, Codec, EndMarker, Timestamps};
 use crate::storage::engine::{Engine, EngineOptions};
@@ -34,7 +34,7 @@ struct Rig {
 
 fn home(root: &Path, tail_bytes: usize) -> LogHome {
     let engine = Engine::open(&Env::real(), root, &OPTIONS).unwrap();
-    LogHome { engine, tail: Arc::new(TailCache::new(tail_bytes)) }
+    LogHome { directory: KafkaUuid(1), engine, tail: Arc::new(TailCache::new(tail_bytes)) }
 }
 
 fn copy(from: &Path, to: &Path) {
