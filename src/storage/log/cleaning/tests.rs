@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::env::Env;
-use crate::ids::{KafkaUuid, KafkaUuid, TopicIdPartition};
+use crate::ids::{KafkaUuid, TopicIdPartition};
 use crate::records::batch::rebuild;
 use crate::records::{self, BatchBuilder, BatchHeader, Checked, Codec, EndMarker, Timestamps};
 use crate::storage::engine::{Engine, EngineOptions};
