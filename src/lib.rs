@@ -30,6 +30,8 @@ pub mod api;
 pub mod http;
 pub mod network;
 
+pub mod offline;
+
 pub mod cli;
 pub mod server;
 

@@ -38,6 +38,7 @@ pub use image::{ActiveController, ClusterImage, ImageIndex, Misfit};
 pub use quorum::StartError;
 pub use quorum::rocks_store::RocksMetaStore;
 pub use quorum::store::{MemoryStore, MetaStore, Write};
+pub use quorum::stored::{StoredEntry, StoredMetadata, StoredPayload};
 pub use record::{BrokerChange, MetadataRecord};
 pub use settings::{
     Alteration, ResourceKind, Rules, SettingAlteration, SettingChange, SettingMap, Settings, SettingsCheck,

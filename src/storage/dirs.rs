@@ -33,6 +33,16 @@ pub struct Identity {
     pub directory_id: KafkaUuid,
 }
 
+impl Identity {
+    /// The file that says so.
+    pub fn text(&self) -> String {
+        format!(
+            "# written by ottla\nversion=1\ncluster.id={}\nnode.id={}\ndirectory.id={}\n",
+            self.cluster_id, self.node_id, self.directory_id
+        )
+    }
+}
+
 /// Why a directory was not taken, as a sentence for the operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NotTaken {
@@ -75,13 +85,33 @@ impl LockedDir {
         Ok(LockedDir { path: path.to_owned(), identity, lock })
     }
 
+    /// Takes the lock of a directory that is only looked at: nothing is created or written. Another process that holds
+    /// it is refused; a copy without a lock file needs none.
+    pub fn take_to_examine(path: &Path) -> Result<LockedDir, NotTaken> {
+        let shown = path.display();
+        let lock = match File::open(path.join(".lock")) {
+            Ok(lock) => lock,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => File::open(path).map_err(|e| format!("{shown}: {e}"))?,
+            Err(e) => return Err(NotTaken::Failed(format!("{shown}/.lock: {e}"))),
+        };
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(NotTaken::InUse(format!("{shown} is in use by a running broker: stop it first")));
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(NotTaken::Failed(format!("cannot lock {shown}: {e}"))),
+        }
+        Ok(LockedDir { path: path.to_owned(), identity: None, lock })
+    }
+
+    /// Reads who the directory belongs to.
+    pub fn read_identity(&self) -> Result<Option<Identity>, String> {
+        read_identity(&self.path.join("meta.properties"))
+    }
+
     /// Writes `identity` durably into an empty directory.
     pub fn identify(&mut self, identity: Identity) -> Result<(), String> {
-        let text = format!(
-            "# written by ottla\nversion=1\ncluster.id={}\nnode.id={}\ndirectory.id={}\n",
-            identity.cluster_id, identity.node_id, identity.directory_id
-        );
-        write_durably(&self.path, "meta.properties", text.as_bytes())
+        write_durably(&self.path, "meta.properties", identity.text().as_bytes())
             .map_err(|e| format!("log.dirs: cannot write meta.properties in {}: {e}", self.path.display()))?;
         self.identity = Some(identity);
         Ok(())

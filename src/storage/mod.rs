@@ -15,6 +15,7 @@
 pub mod dirs;
 pub mod engine;
 pub mod epochs;
+pub mod findings;
 pub mod keys;
 pub mod log;
 pub mod producers;

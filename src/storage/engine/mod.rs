@@ -11,9 +11,13 @@
 //! The lane's queue is bounded by [`Engine::room`]: whoever produces waits there, before the first byte is queued.
 
 mod direct;
+mod frozen;
+mod groups;
 mod memory;
 mod reads;
 mod rocks;
+mod rocks_files;
+mod row_changes;
 mod values;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +32,7 @@ use tokio::sync::Notify;
 use super::keys::{Family, Key};
 use crate::env::Env;
 
+pub use frozen::{Batch, Frozen, FrozenStore, Row};
 pub use memory::MemoryDisk;
 pub use rocks::SmallStore;
 

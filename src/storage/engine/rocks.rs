@@ -29,7 +29,7 @@ const BATCHES: &str = "batches";
 /// Batches shorter than this stay in their row.
 const VALUE_BYTES_MIN: usize = 512;
 /// Tag of a row that holds its batch.
-const INLINE: u8 = 0;
+pub(super) const INLINE: u8 = 0;
 /// Tag of a row that says where its batch lies.
 const PLACED: u8 = 1;
 /// Bytes of groups after which rows are flushed: what a start may have to read again.
@@ -537,7 +537,7 @@ impl Ahead<'_> {
     }
 }
 
-fn place_of(row: &[u8]) -> Option<Place> {
+pub(super) fn place_of(row: &[u8]) -> Option<Place> {
     row.strip_prefix(&[PLACED]).and_then(Place::read)
 }
 

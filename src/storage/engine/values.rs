@@ -34,16 +34,16 @@ pub(super) type FileNumber = u32;
 /// `OVF2`: the first bytes of a file.
 const FILE_MAGIC: u32 = 0x4f56_4632;
 /// Magic, number, salt, checksum of these.
-const FILE_HEADER_BYTES: usize = 4 + 4 + 4 + 4;
+pub(super) const FILE_HEADER_BYTES: usize = 4 + 4 + 4 + 4;
 /// `OVG2`: the first bytes of a group.
-const GROUP_MAGIC: u32 = 0x4f56_4732;
+pub(super) const GROUP_MAGIC: u32 = 0x4f56_4732;
 /// Magic, flags, place in the file, length of the values, length of the rows; then the checksum.
-const SUMMED_HEADER_BYTES: usize = 4 + 1 + 8 + 8 + 4;
-const HEADER_BYTES: usize = SUMMED_HEADER_BYTES + 4;
+pub(super) const SUMMED_HEADER_BYTES: usize = 4 + 1 + 8 + 8 + 4;
+pub(super) const HEADER_BYTES: usize = SUMMED_HEADER_BYTES + 4;
 /// Flag of a group that was synced before the next one was written.
 const SYNCED: u8 = 1;
 /// A group larger than this was never written: a length that says so is damage.
-const GROUP_BYTES_MAX: u64 = 1 << 31;
+pub(super) const GROUP_BYTES_MAX: u64 = 1 << 31;
 
 /// Where a value lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,11 +135,11 @@ pub(super) struct ValueLog {
     cache: ReadCache,
 }
 
-fn name_of(number: FileNumber) -> String {
+pub(super) fn name_of(number: FileNumber) -> String {
     format!("{number:010}.values")
 }
 
-fn list(folder: &Path) -> io::Result<Vec<FileNumber>> {
+pub(super) fn list(folder: &Path) -> io::Result<Vec<FileNumber>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -154,7 +154,7 @@ fn damaged(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
-fn file_header(number: FileNumber, salt: u32) -> [u8; FILE_HEADER_BYTES] {
+pub(super) fn file_header(number: FileNumber, salt: u32) -> [u8; FILE_HEADER_BYTES] {
     let mut header = [0; FILE_HEADER_BYTES];
     header[..4].copy_from_slice(&FILE_MAGIC.to_be_bytes());
     header[4..8].copy_from_slice(&number.to_be_bytes());

@@ -1,0 +1,21 @@
+//! Operator tests: the program as an operator uses it, beside a running broker and on the directories it leaves.
+//!
+//! * ground: `broker` runs the built program on a directory and a port of its own; clients are those of the wire tests;
+//! * `verify`: every byte that is changed in a data directory is found.
+//!
+//! `OTTLA_FLIPS` is the number of bytes that are changed, one at a time: 400 unless it says otherwise.
+//!
+//! Invariants: no test sleeps; a broker is gone when its test ends, however it ends.
+
+#[allow(dead_code, reason = "shared with the wire tests")]
+#[path = "../wire/asks.rs"]
+mod asks;
+#[allow(dead_code, reason = "shared with the wire tests")]
+#[path = "../wire/batch.rs"]
+mod batch;
+mod broker;
+#[allow(dead_code, reason = "shared with the wire tests")]
+#[path = "../wire/client.rs"]
+mod client;
+mod groups;
+mod verify;

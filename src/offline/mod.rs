@@ -1,0 +1,10 @@
+//! What an operator does with data directories while no broker runs on them: examine, print, prepare, put back.
+//!
+//! Invariants: a directory's lock is held as long as it is looked at; `verify` and `dump` write nothing into it; output
+//! is text for people or JSON lines for programs, and goes to the writer that the caller gave.
+
+mod directory;
+mod logs;
+mod verify;
+
+pub use verify::{Report, verify};
