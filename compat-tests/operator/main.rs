@@ -1,6 +1,7 @@
 //! Operator tests: the program as an operator uses it, beside a running broker and on the directories it leaves.
 //!
 //! * ground: `broker` runs the built program on a directory and a port of its own; clients are those of the wire tests;
+//! * `backup`: copies of a running broker, put back;
 //! * `verify`: every byte that is changed in a data directory is found.
 //!
 //! `OTTLA_FLIPS` is the number of bytes that are changed, one at a time: 400 unless it says otherwise.
@@ -10,6 +11,7 @@
 #[allow(dead_code, reason = "shared with the wire tests")]
 #[path = "../wire/asks.rs"]
 mod asks;
+mod backup;
 #[allow(dead_code, reason = "shared with the wire tests")]
 #[path = "../wire/batch.rs"]
 mod batch;

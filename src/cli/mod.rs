@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+mod backup;
 mod verify;
 
 use crate::config::{Config, Loaded, Sources};
@@ -52,6 +53,8 @@ enum Command {
         document: String,
     },
     Verify(verify::Verify),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
 }
 
 /// Runs the program.
@@ -60,7 +63,8 @@ pub fn main() -> ExitCode {
     match &cli.command {
         Some(Command::Docs { document }) => return print_document(document),
         Some(Command::Verify(verify)) => return verify.run(),
-        Some(Command::Start | Command::Config) | None => {}
+        Some(Command::Restore(restore)) => return restore.run(),
+        Some(Command::Start | Command::Config | Command::Backup(_)) | None => {}
     }
     let loaded = match sources(&cli).and_then(|sources| Config::load(sources).map_err(|e| e.to_string())) {
         Ok(loaded) => loaded,
@@ -68,6 +72,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Config) => print_config(&loaded),
+        Some(Command::Backup(backup)) => backup.run(&loaded),
         _ => start(loaded),
     }
 }

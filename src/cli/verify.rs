@@ -11,8 +11,8 @@ use crate::offline::{self, Report};
 
 /// Check every byte of data directories that no broker is running on.
 ///
-/// Checked are: every group of the value log, every table, log and manifest of RocksDB, every row, batch and record, the
-/// order of offsets and leader epochs, the metadata log, and the identity file. Nothing is written.
+/// Checked are: every group of the value log, every table, log and manifest of RocksDB, every row, batch and record,
+/// the order of offsets and leader epochs, the metadata log, and the identity file. Nothing is written.
 ///
 /// Exit code: 0 all is as it was written (notes are what a crash leaves behind, the next start tidies up), 1 damage was
 /// found, 2 it could not be checked, for example because a broker is running.

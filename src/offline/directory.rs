@@ -5,27 +5,18 @@ use std::sync::Arc;
 
 use crate::ids::{TopicIdPartition, internal_topics};
 use crate::metadata::{ClusterImage, ResourceKind, StoredMetadata};
+use crate::storage::backups::Manifest;
 use crate::storage::dirs::{LockedDir, NotTaken};
 use crate::storage::engine::FrozenStore;
 use crate::storage::findings::Finding;
-
-/// The file that makes a folder a backup of one or several data directories.
-pub(super) const BACKUP_MANIFEST: &str = "backup.json";
 
 /// The data directories that `paths` name: themselves, or those in a backup.
 pub(super) fn directories(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     for path in paths {
-        if !path.join(BACKUP_MANIFEST).exists() {
-            found.push(path.clone());
-            continue;
-        }
-        for number in 1.. {
-            let directory = path.join(number.to_string());
-            if !directory.is_dir() {
-                break;
-            }
-            found.push(directory);
+        match Manifest::read(path)? {
+            None => found.push(path.clone()),
+            Some(manifest) => found.extend(manifest.folders(path)),
         }
     }
     for path in &found {

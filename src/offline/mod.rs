@@ -5,6 +5,8 @@
 
 mod directory;
 mod logs;
+mod restore;
 mod verify;
 
+pub use restore::restore;
 pub use verify::{Report, verify};

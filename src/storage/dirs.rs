@@ -222,6 +222,13 @@ impl DataDir {
         &self.home.engine
     }
 
+    /// Puts a copy of the directory, without the metadata store, into the folder `to`, while writes go on. Blocking.
+    pub fn back_up(&self, to: &Path) -> Result<(), String> {
+        self.home.engine.back_up(&to.join("records")).map_err(|poison| poison.0)?;
+        let name = "meta.properties";
+        fs::copy(self.path.join(name), to.join(name)).map(drop).map_err(|e| format!("{}: {e}", to.display()))
+    }
+
     /// Bytes of the tail cache in use.
     pub fn tail_bytes(&self) -> usize {
         self.home.tail.bytes()

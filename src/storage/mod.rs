@@ -12,6 +12,7 @@
 //! and syncs
 //! it; (4) `done` moves the high watermark and wakes who waits.
 
+pub mod backups;
 pub mod dirs;
 pub mod engine;
 pub mod epochs;

@@ -411,6 +411,16 @@ impl Engine {
         store.drop_dead_files()
     }
 
+    /// Puts a copy of everything that was done so far into the folder `to`, while writes go on. Blocking.
+    pub fn back_up(&self, to: &Path) -> Result<(), Poisoned> {
+        // No file of the value log goes while its copy is made.
+        let _alone = self.0.reclaiming.lock();
+        match &self.0.backend {
+            Backend::Rocks(store) => store.back_up(to),
+            Backend::Memory(_) => Err(Poisoned("a disk in memory has no backup".into())),
+        }
+    }
+
     /// Writes what is queued and stops the lane; with `wait`, blocks until it has stopped.
     pub fn close(&self, wait: bool) {
         let lane = &self.0.lane;

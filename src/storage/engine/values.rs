@@ -27,6 +27,7 @@ use parking_lot::{Mutex, RwLock};
 use super::direct::{self, Aligned, BLOCK};
 use super::reads::{self, ReadCache};
 use crate::env::Env;
+use crate::storage::backups;
 
 /// Number of a file of the log; files are numbered in the order of writing.
 pub(super) type FileNumber = u32;
@@ -345,10 +346,32 @@ impl ValueLog {
         self.active.lock().target.number
     }
 
+    /// Where the log ends: file and byte.
+    pub(super) fn end(&self) -> Position {
+        let active = self.active.lock();
+        Position { file: active.target.number, at: active.end() }
+    }
+
     /// Number and size of every file before `limit`.
     pub(super) fn files_before(&self, limit: FileNumber) -> io::Result<Vec<(FileNumber, u64)>> {
         let files = self.files.read();
         files.range(..limit).map(|(&number, file)| Ok((number, file.file.metadata()?.len()))).collect()
+    }
+
+    /// Links every closed file into the folder `to`, or copies it to another file system; copies the active one as far
+    /// as it is written.
+    pub(super) fn back_up(&self, to: &Path) -> io::Result<()> {
+        let end = self.end();
+        for (number, _) in self.files_before(end.file)? {
+            let name = name_of(number);
+            backups::link_or_copy(&self.folder.join(&name), &to.join(&name))?;
+        }
+        if end.at <= FILE_HEADER_BYTES as u64 {
+            // No group is in it, so perhaps nothing at all is on the disk.
+            return Ok(());
+        }
+        let name = name_of(end.file);
+        backups::copy_start(&self.folder.join(&name), &to.join(&name), end.at)
     }
 
     /// Deletes a file in which nothing lives. Reads under way finish.
