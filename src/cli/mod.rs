@@ -10,6 +10,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 mod backup;
+mod doctor;
+mod dump;
+mod storage;
 mod verify;
 
 use crate::config::{Config, Loaded, Sources};
@@ -52,28 +55,51 @@ enum Command {
     Docs {
         document: String,
     },
+    Storage(storage::Storage),
     Verify(verify::Verify),
+    Dump(dump::Dump),
     Backup(backup::Backup),
     Restore(backup::Restore),
+    Doctor(doctor::Doctor),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => return explain(&wrong),
+    };
     match &cli.command {
         Some(Command::Docs { document }) => return print_document(document),
         Some(Command::Verify(verify)) => return verify.run(),
+        Some(Command::Dump(dump)) => return dump.run(),
         Some(Command::Restore(restore)) => return restore.run(),
-        Some(Command::Start | Command::Config | Command::Backup(_)) | None => {}
+        Some(Command::Doctor(doctor)) => return doctor.run(),
+        Some(Command::Storage(storage)) if !storage.needs_settings() => return storage.run_alone(),
+        Some(Command::Start | Command::Config | Command::Backup(_) | Command::Storage(_)) | None => {}
     }
     let loaded = match sources(&cli).and_then(|sources| Config::load(sources).map_err(|e| e.to_string())) {
         Ok(loaded) => loaded,
+        Err(refusal) if matches!(cli.command, Some(Command::Storage(_))) => return refuse(&refusal, 1),
         Err(refusal) => return refuse(&refusal, 2),
     };
     match cli.command {
         Some(Command::Config) => print_config(&loaded),
         Some(Command::Backup(backup)) => backup.run(&loaded),
+        Some(Command::Storage(storage)) => storage.run(&loaded),
         _ => start(loaded),
+    }
+}
+
+/// Help and version, or what is wrong with the command line. Scripts that call Kafka's storage tool know 1 for that.
+fn explain(wrong: &clap::Error) -> ExitCode {
+    // A closed pipe leaves nobody to tell.
+    let _ = wrong.print();
+    let is_storage = std::env::args_os().any(|word| word == "storage");
+    match wrong.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if is_storage => ExitCode::from(1),
+        _ => ExitCode::from(2),
     }
 }
 

@@ -4,9 +4,14 @@
 //! is text for people or JSON lines for programs, and goes to the writer that the caller gave.
 
 mod directory;
+mod dump;
+pub mod features;
+mod format;
 mod logs;
 mod restore;
 mod verify;
 
+pub use dump::{DumpRequest, dump};
+pub use format::{FormatRequest, Quorum, format, info};
 pub use restore::restore;
 pub use verify::{Report, verify};

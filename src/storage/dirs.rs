@@ -34,6 +34,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Who the directory `path` belongs to, without taking its lock; `None` if nobody.
+    pub fn read(path: &Path) -> Result<Option<Identity>, String> {
+        read_identity(&path.join("meta.properties"))
+    }
+
     /// The file that says so.
     pub fn text(&self) -> String {
         format!(
@@ -81,7 +86,7 @@ impl LockedDir {
             }
             Err(fs::TryLockError::Error(e)) => return Err(failed(format!("cannot lock {shown}: {e}"))),
         }
-        let identity = read_identity(&path.join("meta.properties")).map_err(NotTaken::Failed)?;
+        let identity = Identity::read(path).map_err(NotTaken::Failed)?;
         Ok(LockedDir { path: path.to_owned(), identity, lock })
     }
 
@@ -102,11 +107,6 @@ impl LockedDir {
             Err(fs::TryLockError::Error(e)) => return Err(NotTaken::Failed(format!("cannot lock {shown}: {e}"))),
         }
         Ok(LockedDir { path: path.to_owned(), identity: None, lock })
-    }
-
-    /// Reads who the directory belongs to.
-    pub fn read_identity(&self) -> Result<Option<Identity>, String> {
-        read_identity(&self.path.join("meta.properties"))
     }
 
     /// Writes `identity` durably into an empty directory.

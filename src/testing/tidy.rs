@@ -59,7 +59,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("offline", &["ids", "error", "env", "config", "records", "storage", "metadata", "coordinator"]),
-    ("cli", &["ids", "error", "env", "config", "api", "server", "metrics", "offline"]),
+    ("doctor", &["ids", "error", "env", "records", "wire"]),
+    ("cli", &["ids", "error", "env", "config", "api", "server", "metrics", "offline", "doctor"]),
     ("main", &["cli"]),
     ("testing", &["config", "api", "metrics"]),
 ];
@@ -78,7 +79,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("rocksdb", &["src/storage/engine/rocks.rs", "src/storage/engine/frozen.rs"]),
     ("openraft", &["src/metadata/quorum/"]),
     ("openraft_rt", &["src/metadata/quorum/"]),
-    ("kafka_protocol", &["src/wire/", "src/api/"]),
+    ("kafka_protocol", &["src/wire/", "src/api/", "src/doctor/"]),
     ("clap", &["src/cli/"]),
     ("metrics_exporter_prometheus", &["src/http/"]),
     ("hyper", &["src/http/"]),

@@ -1,10 +1,13 @@
 //! What a metadata store holds, for who examines it while no quorum runs on it. Pure.
 
+use std::io;
+
 use openraft::EntryPayload;
 
 use crate::ids::{KafkaUuid, WallMillis};
 use crate::metadata::image::{ClusterImage, ImageIndex};
 use crate::metadata::quorum::format::{self, Proposal};
+use crate::metadata::quorum::store::MetaStore;
 use crate::metadata::quorum::types::{Entry, LogId, StoredMembership, VoterId};
 use crate::metadata::record::MetadataRecord;
 
@@ -49,6 +52,17 @@ pub struct StoredMetadata {
     pub voters: Vec<(i32, KafkaUuid)>,
     /// What does not decode or does not fit.
     pub wrong: Vec<String>,
+}
+
+/// Writes the records that a new cluster begins with; durable when it returns.
+pub fn write_bootstrap(store: &dyn MetaStore, records: &[MetadataRecord]) -> io::Result<()> {
+    store.put_many(vec![(format::BOOTSTRAP_KEY.to_vec(), Some(format::encode_bootstrap(records)))], true)
+}
+
+/// The records that a new cluster begins with, if the directory was formatted with some.
+pub fn read_bootstrap(store: &dyn MetaStore) -> io::Result<Option<Vec<MetadataRecord>>> {
+    let row = store.get(format::BOOTSTRAP_KEY)?;
+    Ok(row.map(|row| format::decode_bootstrap(&row)).transpose()?)
 }
 
 type Row = (Vec<u8>, Vec<u8>);
