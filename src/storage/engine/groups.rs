@@ -205,3 +205,60 @@ fn is_whole(header: &[u8], body: &[u8], salt: u32) -> bool {
     let (summed, sum) = header.split_at(SUMMED_HEADER_BYTES);
     sum == crc32c::crc32c_append(crc32c::crc32c_append(salt, summed), body).to_be_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use bytes::Bytes;
+
+    use super::super::values::{ValueLog, ValueSettings};
+    use super::*;
+    use crate::env::Env;
+    use crate::storage::findings::Severity;
+
+    /// Writes three groups and gives the path of their file and where they end.
+    fn three_groups(root: &Path) -> (PathBuf, u64) {
+        let settings = ValueSettings { file_bytes_max: 1 << 20, direct: false, read_cache_bytes: 1 << 20 };
+        let log = ValueLog::open(&Env::real(), root, settings, None, &mut |_| Ok(())).unwrap();
+        for group in 1..=3u8 {
+            log.append(&[Bytes::from(vec![group; 40])], &[group, 0], true).unwrap();
+        }
+        (root.join(values::name_of(1)), log.next().unwrap().at)
+    }
+
+    fn findings(root: &Path) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for file in files(root).unwrap() {
+            found.extend(file.walk(0, true, &mut |_, _| Ok(())).unwrap());
+        }
+        found
+    }
+
+    #[test]
+    fn any_changed_byte_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let (path, _) = three_groups(root.path());
+        assert_eq!(findings(root.path()), []);
+        let sound = fs::read(&path).unwrap();
+        for at in 0..sound.len() {
+            let mut changed = sound.clone();
+            changed[at] ^= 1 << (at % 8);
+            fs::write(&path, changed).unwrap();
+            let found = findings(root.path());
+            assert!(found.iter().any(|finding| finding.severity == Severity::Damage), "byte {at}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_crash_leaves_is_a_note() {
+        let root = tempfile::tempdir().unwrap();
+        let (path, end) = three_groups(root.path());
+        let sound = fs::read(&path).unwrap();
+        for lost in 1..60 {
+            fs::write(&path, &sound[..end as usize - lost]).unwrap();
+            let found = findings(root.path());
+            assert!(found.len() == 1 && found[0].severity == Severity::Note, "{lost} bytes lost: {found:?}");
+        }
+    }
+}
