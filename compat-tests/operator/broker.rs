@@ -97,7 +97,6 @@ pub fn text(output: &[u8]) -> String {
 }
 
 /// The wall clock, in milliseconds.
-#[allow(clippy::disallowed_methods, reason = "tests have no Env")]
 pub fn now_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     now.as_millis() as i64

@@ -11,6 +11,8 @@
 //!
 //! Invariants: no test sleeps; a broker is gone when its test ends, however it ends.
 
+#![allow(clippy::disallowed_methods, reason = "tests have no Env")]
+
 #[allow(dead_code, reason = "shared with the wire tests")]
 #[path = "../wire/asks.rs"]
 mod asks;

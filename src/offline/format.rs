@@ -179,7 +179,7 @@ fn levels(request: &FormatRequest) -> Result<BTreeMap<String, i16>, String> {
     if release > features::LATEST_PRODUCTION {
         return Err(format!("metadata.version {version} is not yet stable."));
     }
-    for name in asked.keys().filter(|name| Feature::named(name).is_none()) {
+    if let Some(name) = asked.keys().find(|name| Feature::named(name).is_none()) {
         let mut known: Vec<&str> = features::FEATURES.iter().map(|feature| feature.name).collect();
         known.sort_unstable();
         return Err(format!("Unsupported feature: {name}. Supported features are: {}", known.join(", ")));
@@ -205,7 +205,8 @@ fn levels(request: &FormatRequest) -> Result<BTreeMap<String, i16>, String> {
     for feature in features::FEATURES {
         let level = levels.get(feature.name).copied().unwrap_or(0);
         let depends_on = feature.level(level).map_or(&[][..], |level| level.depends_on);
-        for (name, needed) in depends_on.iter().filter(|(name, needed)| levels.get(*name).is_none_or(|l| l < needed)) {
+        let lacks = |(name, needed): &&(&str, i16)| levels.get(*name).is_none_or(|level| level < needed);
+        if let Some((name, needed)) = depends_on.iter().find(lacks) {
             return Err(format!(
                 "{} could not be set to {level} because it depends on {name} level {needed}",
                 feature.name

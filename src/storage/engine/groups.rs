@@ -185,7 +185,7 @@ impl ValueFile {
         let Some((header, body)) = bytes.split_at_checked(HEADER_BYTES) else { return Ok(false) };
         let used = HEADER_BYTES + body.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         let mut mended = header.to_vec();
-        for place in 0..HEADER_BYTES {
+        for (place, original) in header.iter().enumerate() {
             for byte in 0..=u8::MAX {
                 mended[place] = byte;
                 let end = Group::of_header(&mended, at).map_or(0, |group| (group.end() - at) as usize);
@@ -194,7 +194,7 @@ impl ValueFile {
                     return Ok(true);
                 }
             }
-            mended[place] = header[place];
+            mended[place] = *original;
         }
         Ok(false)
     }
