@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use kafka_protocol::messages::ApiVersionsRequest;
+
 use crate::asks;
 use crate::broker::{Broker, run, text};
 
@@ -68,7 +70,10 @@ fn a_broker_begins_with_the_levels_that_were_chosen() {
     let both = format!("{0}/b,{0}/a", root.path().display());
     let broker = Broker::start(Path::new(&both));
     let mut client = broker.client();
-    let answer = client.call(4, &kafka_protocol::messages::ApiVersionsRequest::default());
+    let request = ApiVersionsRequest::default()
+        .with_client_software_name(asks::text("operator"))
+        .with_client_software_version(asks::text("1"));
+    let answer = client.call(4, &request);
     let level = answer.finalized_features.iter().find(|feature| &*feature.name == "metadata.version").unwrap();
     assert_eq!(level.max_version_level, 25, "4.0-IV3");
     assert_eq!(client.call(12, &asks::metadata(12, &[])).cluster_id.as_deref(), Some(ID));

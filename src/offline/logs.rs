@@ -13,6 +13,7 @@ use super::directory::Names;
 use super::verify::Counts;
 use crate::ids::Offset;
 use crate::records::{self, BatchHeader};
+use crate::storage::dirs::FORMAT_VERSION;
 use crate::storage::engine::{Batch, Frozen, Poisoned};
 use crate::storage::epochs::Epochs;
 use crate::storage::findings::Finding;
@@ -120,9 +121,11 @@ impl LogCheck<'_> {
     fn format_row(&self, broken: &mut Vec<String>) -> Result<Option<LogNumber>, Poisoned> {
         let mut next = None;
         self.frozen.scan(Family::State, keys::kind_range(Kind::Format), &mut |row| {
-            match <[u8; 6]>::try_from(row.value) {
-                Ok([0, 1, a, b, c, d]) => next = Some(u32::from_be_bytes([a, b, c, d])),
-                _ => broken.push(format!("the format row is malformed or newer than this program: {:?}", row.value)),
+            match row.value.split_at_checked(2).map(|(version, number)| (version, <[u8; 4]>::try_from(number))) {
+                Some((version, Ok(number))) if version == FORMAT_VERSION.to_be_bytes() => {
+                    next = Some(u32::from_be_bytes(number));
+                }
+                _ => broken.push(format!("the format row is malformed or of another version: {:?}", row.value)),
             }
             true
         })?;
