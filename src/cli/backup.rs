@@ -16,9 +16,9 @@ use crate::server::{Answer, Order, SOCKET};
 ///
 /// Everything acknowledged before the command began is in the backup: records, topics, settings, groups and their
 /// offsets. The broker itself makes it, on its own machine: run this there, as its user or root, with the --data-dir,
-/// --config or KAFKA_LOG_DIRS that the broker runs with. On one file system, files that never change again are shared with the
-/// broker by hard links, which makes a backup quick and small: copy it elsewhere, or use --copy, for it to outlive
-/// the disk. Check it with `ottla verify DEST`, use it with `ottla restore`.
+/// --config or KAFKA_LOG_DIRS that the broker runs with. On one file system, files that never change again are shared
+/// with the broker by hard links, which makes a backup quick and small: copy it elsewhere, or use --copy, for it to
+/// outlive the disk. Check it with `ottla verify DEST`, use it with `ottla restore`.
 ///
 /// Exit code: 0 done, 1 failed, 2 the broker could not be asked.
 #[derive(Args)]

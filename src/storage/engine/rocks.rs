@@ -226,7 +226,8 @@ impl Store {
         Ok(found.pop().flatten())
     }
 
-    /// Puts a copy of everything written so far into the folder `to`. No file of the value log may be deleted meanwhile.
+    /// Puts a copy of everything written so far into the folder `to`. No file of the value log may be deleted
+    /// meanwhile.
     pub(super) fn back_up(&self, to: &Path) -> Result<(), Poisoned> {
         let values = to.join("values");
         std::fs::create_dir_all(&values).map_err(io_failed("backup"))?;
