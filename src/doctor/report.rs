@@ -11,6 +11,8 @@ const CONTROLLER_ONLY: [i16; 12] = [52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 73, 
 /// Newest versions that Kafka 4.3 knows and does not advertise, because they are not stable.
 const UNSTABLE: [(i16, i16); 1] = [(22, 6)];
 
+const PRODUCE: i16 = 0;
+
 /// How an API stands beside Kafka 4.3's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
@@ -70,6 +72,8 @@ pub(super) fn compare(served: &Served) -> Vec<Api> {
     for (key, unstable) in UNSTABLE {
         kafka.entry(key).and_modify(|entry| entry.2 = entry.2.min(unstable - 1));
     }
+    // Kafka says so for old librdkafka's sake, and refuses these versions all the same (KAFKA-18659).
+    kafka.entry(PRODUCE).and_modify(|entry| entry.1 = 0);
     let keys = kafka.keys().filter(|key| !CONTROLLER_ONLY.contains(*key)).chain(served.keys());
     let keys: std::collections::BTreeSet<i16> = keys.copied().collect();
     let api = |key: i16| {
@@ -141,7 +145,7 @@ mod tests {
 
     #[test]
     fn every_standing() {
-        let served = Served::from([(0, (3, 13)), (1, (4, 17)), (52, (0, 1)), (9999, (0, 0))]);
+        let served = Served::from([(0, (0, 13)), (1, (4, 17)), (52, (0, 1)), (9999, (0, 0))]);
         let apis = compare(&served);
         let standing = |key| apis.iter().find(|api| api.key == key).map(|api| api.standing);
         assert_eq!(standing(0), Some(Standing::Same));
