@@ -87,6 +87,10 @@ def _hostile(options):
     return [Program("hostile", [python, HERE / "hostile" / "suite.py", "--frames", frames], limit_s=3600)]
 
 
+def _image(options):
+    return [Program("image", ["bash", "-c", 'exec "$0" "$OTTLA_BIN"', HERE.parent / "docker" / "test"])]
+
+
 def _retention(options):
     python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
     size, slack = ("5G", "0") if options.full else ("1G", "300M")
@@ -110,6 +114,7 @@ SUITES = [
     Suite("kafkajs", "the JavaScript client", _kafkajs),
     Suite("kill", "SIGKILL under load; nothing acknowledged may be missing", _kill),
     Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),
+    Suite("image", "what the container image starts with, in a scratch root; takes root", _image),
     Suite("retention", "expired data gives its disk space back", _retention),
     Suite("compaction", "the last value of each key stays, at its offset, and nothing else", _compaction),
 ]

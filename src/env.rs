@@ -9,6 +9,9 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,9 +180,55 @@ impl Env {
         }
     }
 
+    /// Listens on a socket file, which replaces whatever has that name. Never used in simulation.
+    pub fn bind_local(&self, path: &Path) -> io::Result<LocalListener> {
+        match std::fs::remove_file(path) {
+            Err(failure) if failure.kind() != io::ErrorKind::NotFound => return Err(failure),
+            _ => {}
+        }
+        let listener = with_short_path(path, |path| tokio::net::UnixListener::bind(path))?;
+        Ok(LocalListener { listener, owner: std::fs::metadata(path)?.uid() })
+    }
+
+    /// Connects to a socket file.
+    pub fn connect_local(&self, path: &Path) -> io::Result<std::os::unix::net::UnixStream> {
+        with_short_path(path, |path| std::os::unix::net::UnixStream::connect(path))
+    }
+
     /// The network.
     pub fn net(&self) -> &dyn Net {
         &*self.0.net
+    }
+}
+
+/// A listener on a socket file, for processes of the same user and of root.
+pub struct LocalListener {
+    listener: tokio::net::UnixListener,
+    owner: u32,
+}
+
+impl LocalListener {
+    /// Waits for the next connection of somebody who may connect.
+    pub async fn accept(&self) -> io::Result<Box<dyn Duplex>> {
+        loop {
+            let (stream, _) = self.listener.accept().await?;
+            let user = stream.peer_cred()?.uid();
+            if user == self.owner || user == 0 {
+                return Ok(Box::new(stream));
+            }
+        }
+    }
+}
+
+/// The kernel takes socket paths of 107 bytes; a longer one is reached through its folder.
+fn with_short_path<T>(path: &Path, open: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    const SOCKET_PATH_BYTES_MAX: usize = 107;
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX => {
+            let folder = std::fs::File::open(folder)?;
+            open(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
+        }
+        _ => open(path),
     }
 }
 

@@ -30,6 +30,9 @@ pub mod api;
 pub mod http;
 pub mod network;
 
+pub mod doctor;
+pub mod offline;
+
 pub mod cli;
 pub mod server;
 

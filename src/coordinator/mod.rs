@@ -37,6 +37,7 @@ pub mod shard;
 #[cfg(test)]
 mod toy;
 
+pub use group::record::GroupRecord;
 pub use group::{GroupAnswer, GroupAsk, GroupLimits, GroupShard};
 pub use journal::PartitionJournal;
 pub use registry::{GroupCoordinator, Shards};

@@ -134,7 +134,8 @@ impl ClusterImage {
         out.into_bytes()
     }
 
-    fn records(&self) -> Vec<MetadataRecord> {
+    /// The records that build the image from nothing.
+    pub fn records(&self) -> Vec<MetadataRecord> {
         let mut records = Vec::new();
         if let Some(ActiveController { node, directory, incarnation }) = self.controller {
             let epoch = self.index.controller_epoch;

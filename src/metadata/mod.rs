@@ -40,6 +40,7 @@ pub use leaders::Election;
 pub use quorum::StartError;
 pub use quorum::rocks_store::RocksMetaStore;
 pub use quorum::store::{MemoryStore, MetaStore, Write};
+pub use quorum::stored::{StoredEntry, StoredMetadata, StoredPayload, write_bootstrap};
 pub use reassignments::{Reassignment, is_under_way};
 pub use record::{BrokerChange, MetadataRecord};
 pub use settings::{
@@ -53,6 +54,7 @@ use crate::env::Env;
 use crate::error::ApiError;
 use crate::ids::{BrokerId, KafkaUuid, PartitionIndex, ProducerId, TopicId};
 use crate::metadata::controller::{Asks, Controller};
+use crate::metadata::quorum::stored::read_bootstrap;
 use crate::metadata::quorum::{Quorum, QuorumOptions};
 
 /// What a broker says of itself when it joins.
@@ -104,7 +106,8 @@ impl Metadata {
     /// Starts this node as the only voter, and as a broker of its own cluster: when this returns, its controller is
     /// active and the broker is registered and unfenced, under a new epoch.
     pub async fn start(env: &Env, options: MetadataOptions) -> Result<Metadata, StartError> {
-        let MetadataOptions { store, node, directory, snapshot_log_bytes, .. } = options;
+        let MetadataOptions { ref store, node, directory, snapshot_log_bytes, .. } = options;
+        let store = store.clone();
         let quorum = Quorum::start(env, QuorumOptions { store, node, directory, snapshot_log_bytes }).await?;
         let known = quorum.image().cluster_id;
         let asked = options.cluster_id.unwrap_or(known);
@@ -115,7 +118,11 @@ impl Metadata {
         let cluster_id = if asked.is_zero() { env.random_uuid() } else { asked };
         let incarnation = env.random_uuid();
         let identity = ActiveController { node, directory, incarnation };
-        let bootstrap = bootstrap(cluster_id, options.bootstrap_features, options.bootstrap_settings);
+        let formatted = {
+            let store = options.store.clone();
+            env.blocking(move || read_bootstrap(&*store)).await?
+        };
+        let bootstrap = bootstrap(cluster_id, formatted, options.bootstrap_features, options.bootstrap_settings);
         let (controller, asks) = Controller::new(env, quorum.clone(), options.rules, identity, bootstrap);
         let ended = supervise(env, controller);
 
@@ -239,9 +246,15 @@ impl Metadata {
     }
 }
 
-/// The first records of a cluster's life.
-fn bootstrap(cluster_id: KafkaUuid, features: Vec<(String, i16)>, settings: SettingMap) -> Vec<MetadataRecord> {
-    let levels = features.into_iter().map(|(name, level)| MetadataRecord::FeatureLevel { name, level });
+/// The first records of a cluster's life. Those the directory was formatted with take the place of `features`.
+fn bootstrap(
+    cluster_id: KafkaUuid,
+    formatted: Option<Vec<MetadataRecord>>,
+    features: Vec<(String, i16)>,
+    settings: SettingMap,
+) -> Vec<MetadataRecord> {
+    let level = |(name, level)| MetadataRecord::FeatureLevel { name, level };
+    let levels = formatted.unwrap_or_else(|| features.into_iter().map(level).collect());
     let settings = settings.into_iter().map(|(key, value)| MetadataRecord::Config {
         kind: ResourceKind::Broker,
         name: String::new(),

@@ -5,7 +5,9 @@
 //! readable and
 //! every listener answers.
 
+mod admin;
 mod announce;
+mod backup;
 mod disks;
 mod follow;
 
@@ -19,6 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+pub use admin::{Answer, Order, SOCKET};
 pub use disks::SimulatedDisks;
 
 use crate::api::{Parts, Services, supported_features};
@@ -87,6 +90,7 @@ impl Server {
         let listeners = bind(&env, &config).await?;
         let addresses: Vec<_> = listeners.addresses().map(|(name, address)| (name.to_owned(), address)).collect();
         let data_paths = disks.paths();
+        let source = backup::Source::of(&disks, &config);
         let metadata = start_metadata(&env, &config, &disks, &addresses).await?;
         let node = BrokerId(config.broker().node_id);
         let shared_config = Arc::new(ArcSwap::from_pointee(config));
@@ -120,6 +124,7 @@ impl Server {
         let state = AtomicU8::new(broker_state::STARTING);
         let collector = Arc::new(Collector { services: services.clone(), network: network.stats(), state });
         let metrics_address = serve_metrics(&env, &shared_config.load(), &collector).await?;
+        admin::serve(&env, source);
         collector.state.store(broker_state::RUNNING, Ordering::Relaxed);
         let server = Server { env, network, services, collector, addresses, metrics_address };
         if start.announce {

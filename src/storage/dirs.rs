@@ -33,6 +33,21 @@ pub struct Identity {
     pub directory_id: KafkaUuid,
 }
 
+impl Identity {
+    /// Who the directory `path` belongs to, without taking its lock; `None` if nobody.
+    pub fn read(path: &Path) -> Result<Option<Identity>, String> {
+        read_identity(&path.join("meta.properties"))
+    }
+
+    /// The file that says so.
+    pub fn text(&self) -> String {
+        format!(
+            "# written by ottla\nversion=1\ncluster.id={}\nnode.id={}\ndirectory.id={}\n",
+            self.cluster_id, self.node_id, self.directory_id
+        )
+    }
+}
+
 /// Why a directory was not taken, as a sentence for the operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NotTaken {
@@ -71,17 +86,32 @@ impl LockedDir {
             }
             Err(fs::TryLockError::Error(e)) => return Err(failed(format!("cannot lock {shown}: {e}"))),
         }
-        let identity = read_identity(&path.join("meta.properties")).map_err(NotTaken::Failed)?;
+        let identity = Identity::read(path).map_err(NotTaken::Failed)?;
         Ok(LockedDir { path: path.to_owned(), identity, lock })
+    }
+
+    /// Takes the lock of a directory that is only looked at: nothing is created or written. Another process that holds
+    /// it is refused; a copy without a lock file needs none.
+    pub fn take_to_examine(path: &Path) -> Result<LockedDir, NotTaken> {
+        let shown = path.display();
+        let lock = match File::open(path.join(".lock")) {
+            Ok(lock) => lock,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => File::open(path).map_err(|e| format!("{shown}: {e}"))?,
+            Err(e) => return Err(NotTaken::Failed(format!("{shown}/.lock: {e}"))),
+        };
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(NotTaken::InUse(format!("{shown} is in use by a running broker: stop it first")));
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(NotTaken::Failed(format!("cannot lock {shown}: {e}"))),
+        }
+        Ok(LockedDir { path: path.to_owned(), identity: None, lock })
     }
 
     /// Writes `identity` durably into an empty directory.
     pub fn identify(&mut self, identity: Identity) -> Result<(), String> {
-        let text = format!(
-            "# written by ottla\nversion=1\ncluster.id={}\nnode.id={}\ndirectory.id={}\n",
-            identity.cluster_id, identity.node_id, identity.directory_id
-        );
-        write_durably(&self.path, "meta.properties", text.as_bytes())
+        write_durably(&self.path, "meta.properties", identity.text().as_bytes())
             .map_err(|e| format!("log.dirs: cannot write meta.properties in {}: {e}", self.path.display()))?;
         self.identity = Some(identity);
         Ok(())
@@ -205,6 +235,13 @@ impl DataDir {
         let volume = rustix::fs::statvfs(&self.path).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
         Some(Space { total_bytes: bytes(volume.f_blocks), usable_bytes: bytes(volume.f_bavail) })
+    }
+
+    /// Puts a copy of the directory, without the metadata store, into the folder `to`, while writes go on. Blocking.
+    pub fn back_up(&self, to: &Path) -> Result<(), String> {
+        self.home.engine.back_up(&to.join("records")).map_err(|poison| poison.0)?;
+        let name = "meta.properties";
+        fs::copy(self.path.join(name), to.join(name)).map(drop).map_err(|e| format!("{}: {e}", to.display()))
     }
 
     /// Bytes of the tail cache in use.

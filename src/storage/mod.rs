@@ -12,10 +12,12 @@
 //! and syncs
 //! it; (4) `done` moves the high watermark and wakes who waits.
 
+pub mod backups;
 pub mod compaction;
 pub mod dirs;
 pub mod engine;
 pub mod epochs;
+pub mod findings;
 pub mod key_offsets;
 pub mod keys;
 pub mod log;

@@ -2,6 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
+//! | `b` | the first records of a cluster's life, if the directory was formatted with some |
 //! | `c` | the id of the last entry known to be committed: may lag behind |
 //! | `e` + index `u64` | one log entry |
 //! | `p` | the id of the last purged entry |
@@ -21,6 +22,7 @@ use crate::metadata::image::ImageIndex;
 use crate::metadata::quorum::types::{EncodedRound, Entry, LogId, SnapshotMeta, StoredMembership, Vote, VoterId};
 use crate::metadata::record::{MetadataRecord, RECORD_BYTES_MIN};
 
+pub const BOOTSTRAP_KEY: &[u8] = b"b";
 pub const COMMITTED_KEY: &[u8] = b"c";
 pub const PURGED_KEY: &[u8] = b"p";
 pub const SNAPSHOT_KEY: &[u8] = b"s";
@@ -154,6 +156,21 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), Malformed>
     Ok((SnapshotMeta { last_log_id, last_membership }, fields.rest()))
 }
 
+/// Records that a new cluster begins with, in the place of the program's own defaults.
+pub fn encode_bootstrap(records: &[MetadataRecord]) -> Vec<u8> {
+    let mut out = FieldWriter::new();
+    out.u8(VERSION);
+    out.list(records.iter(), |out, record| record.encode(out));
+    out.into_bytes()
+}
+
+pub fn decode_bootstrap(bytes: &[u8]) -> Result<Vec<MetadataRecord>, Malformed> {
+    let mut fields = versioned(bytes)?;
+    let records = fields.list(RECORD_BYTES_MIN, MetadataRecord::decode)?;
+    ended(&fields)?;
+    Ok(records)
+}
+
 fn versioned(bytes: &[u8]) -> Result<FieldReader<'_>, Malformed> {
     let mut fields = FieldReader::new(bytes);
     match fields.u8()? {
@@ -246,6 +263,8 @@ mod tests {
         let last_membership = StoredMembership::new(Some(log_id), sample_membership());
         let meta = SnapshotMeta { last_log_id: Some(log_id), last_membership };
         assert_eq!(decode_snapshot(&encode_snapshot(&meta, b"image")), Ok((meta, b"image".as_slice())));
+        let level = MetadataRecord::FeatureLevel { name: "metadata.version".into(), level: 29 };
+        assert_eq!(decode_bootstrap(&encode_bootstrap(std::slice::from_ref(&level))), Ok(vec![level]));
         let nothing = SnapshotMeta::default();
         assert_eq!(decode_snapshot(&encode_snapshot(&nothing, b"")), Ok((nothing, b"".as_slice())));
     }
@@ -278,6 +297,7 @@ mod tests {
             let _ = decode_vote(&bytes);
             let _ = decode_log_id(&bytes);
             let _ = decode_snapshot(&bytes);
+            let _ = decode_bootstrap(&bytes);
             let _ = Proposal::decode(&EncodedRound(bytes));
         }
     }

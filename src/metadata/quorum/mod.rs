@@ -10,6 +10,7 @@ mod network;
 pub mod rocks_store;
 mod state_machine;
 pub mod store;
+pub mod stored;
 mod types;
 mod writer;
 

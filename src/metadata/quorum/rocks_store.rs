@@ -32,4 +32,8 @@ impl MetaStore for RocksMetaStore {
     fn scan(&self, from: &[u8], to: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         self.0.rows(from, to).map_err(failed)
     }
+
+    fn back_up(&self, to: &Path) -> io::Result<()> {
+        self.0.back_up(to).map_err(failed)
+    }
 }

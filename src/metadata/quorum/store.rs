@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -22,6 +23,12 @@ pub trait MetaStore: Send + Sync {
 
     /// The rows with `from ≤ key < to`, in the order of keys.
     fn scan(&self, from: &[u8], to: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>>;
+
+    /// Puts a copy of everything written so far into the folder `to`, which must not exist. A store that is on no disk
+    /// has none.
+    fn back_up(&self, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A store in memory that forgets unsynced writes when its process crashes.

@@ -11,9 +11,13 @@
 //! The lane's queue is bounded by [`Engine::room`]: whoever produces waits there, before the first byte is queued.
 
 mod direct;
+mod frozen;
+mod groups;
 mod memory;
 mod reads;
 mod rocks;
+mod rocks_files;
+mod row_changes;
 mod values;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +32,7 @@ use tokio::sync::Notify;
 use super::keys::{Family, Key};
 use crate::env::Env;
 
+pub use frozen::{Batch, Frozen, FrozenStore, Row};
 pub use memory::MemoryDisk;
 pub use rocks::SmallStore;
 
@@ -412,6 +417,16 @@ impl Engine {
         let mut dead = self.0.lane.dead.lock();
         let end = dead.entry(range.0).or_insert(range.1);
         *end = (*end).max(range.1);
+    }
+
+    /// Puts a copy of everything that was done so far into the folder `to`, while writes go on. Blocking.
+    pub fn back_up(&self, to: &Path) -> Result<(), Poisoned> {
+        // No file of the value log goes while its copy is made.
+        let _alone = self.0.reclaiming.lock();
+        match &self.0.backend {
+            Backend::Rocks(store) => store.back_up(to),
+            Backend::Memory(_) => Err(Poisoned("a disk in memory has no backup".into())),
+        }
     }
 
     /// Writes what is queued and stops the lane; with `wait`, blocks until it has stopped.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{BufMut, Bytes};
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
     DBCompressionType, FlushOptions, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
@@ -29,7 +30,7 @@ const BATCHES: &str = "batches";
 /// Batches shorter than this stay in their row.
 const VALUE_BYTES_MIN: usize = 512;
 /// Tag of a row that holds its batch.
-const INLINE: u8 = 0;
+pub(super) const INLINE: u8 = 0;
 /// Tag of a row that says where its batch lies.
 const PLACED: u8 = 1;
 /// Bytes of groups after which rows are flushed: what a start may have to read again.
@@ -223,6 +224,16 @@ impl Store {
     fn read_one(&self, place: Place) -> Result<Option<Bytes>, Poisoned> {
         let mut found = self.0.values.read(&[place]).map_err(io_failed("read a batch"))?;
         Ok(found.pop().flatten())
+    }
+
+    /// Puts a copy of everything written so far into the folder `to`. No file of the value log may be deleted
+    /// meanwhile.
+    pub(super) fn back_up(&self, to: &Path) -> Result<(), Poisoned> {
+        let values = to.join("values");
+        std::fs::create_dir_all(&values).map_err(io_failed("backup"))?;
+        checkpoint(&self.0.rows, &to.join("rows"))?;
+        // Groups behind the position of the rows are applied at the next start: what came since then may be left out.
+        self.0.values.back_up(&values).map_err(io_failed("backup of the value log"))
     }
 
     /// The batch behind a row; `None` if its file is gone: the row was deleted while it was being read.
@@ -540,8 +551,12 @@ impl Ahead<'_> {
     }
 }
 
-fn place_of(row: &[u8]) -> Option<Place> {
+pub(super) fn place_of(row: &[u8]) -> Option<Place> {
     row.strip_prefix(&[PLACED]).and_then(Place::read)
+}
+
+fn checkpoint(rows: &DB, to: &Path) -> Result<(), Poisoned> {
+    Checkpoint::new(rows).and_then(|checkpoint| checkpoint.create_checkpoint(to)).map_err(failed("backup of the rows"))
 }
 
 /// Key and value.
@@ -575,6 +590,11 @@ impl SmallStore {
         let mut options = WriteOptions::default();
         options.set_sync(sync);
         self.0.write_opt(batch, &options).map_err(failed("write metadata"))
+    }
+
+    /// Puts a copy of every row into the folder `to`, which must not exist.
+    pub fn back_up(&self, to: &Path) -> Result<(), Poisoned> {
+        checkpoint(&self.0, to)
     }
 
     /// The value of one row.

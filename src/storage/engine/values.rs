@@ -27,6 +27,7 @@ use parking_lot::{Mutex, RwLock};
 use super::direct::{self, Aligned, BLOCK};
 use super::reads::{self, ReadCache};
 use crate::env::Env;
+use crate::storage::backups;
 
 /// Number of a file of the log; files are numbered in the order of writing.
 pub(super) type FileNumber = u32;
@@ -34,16 +35,16 @@ pub(super) type FileNumber = u32;
 /// `OVF2`: the first bytes of a file.
 const FILE_MAGIC: u32 = 0x4f56_4632;
 /// Magic, number, salt, checksum of these.
-const FILE_HEADER_BYTES: usize = 4 + 4 + 4 + 4;
+pub(super) const FILE_HEADER_BYTES: usize = 4 + 4 + 4 + 4;
 /// `OVG2`: the first bytes of a group.
-const GROUP_MAGIC: u32 = 0x4f56_4732;
+pub(super) const GROUP_MAGIC: u32 = 0x4f56_4732;
 /// Magic, flags, place in the file, length of the values, length of the rows; then the checksum.
-const SUMMED_HEADER_BYTES: usize = 4 + 1 + 8 + 8 + 4;
-const HEADER_BYTES: usize = SUMMED_HEADER_BYTES + 4;
+pub(super) const SUMMED_HEADER_BYTES: usize = 4 + 1 + 8 + 8 + 4;
+pub(super) const HEADER_BYTES: usize = SUMMED_HEADER_BYTES + 4;
 /// Flag of a group that was synced before the next one was written.
 const SYNCED: u8 = 1;
 /// A group larger than this was never written: a length that says so is damage.
-const GROUP_BYTES_MAX: u64 = 1 << 31;
+pub(super) const GROUP_BYTES_MAX: u64 = 1 << 31;
 
 /// Where a value lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,11 +136,11 @@ pub(super) struct ValueLog {
     cache: ReadCache,
 }
 
-fn name_of(number: FileNumber) -> String {
+pub(super) fn name_of(number: FileNumber) -> String {
     format!("{number:010}.values")
 }
 
-fn list(folder: &Path) -> io::Result<Vec<FileNumber>> {
+pub(super) fn list(folder: &Path) -> io::Result<Vec<FileNumber>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -154,7 +155,7 @@ fn damaged(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
-fn file_header(number: FileNumber, salt: u32) -> [u8; FILE_HEADER_BYTES] {
+pub(super) fn file_header(number: FileNumber, salt: u32) -> [u8; FILE_HEADER_BYTES] {
     let mut header = [0; FILE_HEADER_BYTES];
     header[..4].copy_from_slice(&FILE_MAGIC.to_be_bytes());
     header[4..8].copy_from_slice(&number.to_be_bytes());
@@ -345,10 +346,32 @@ impl ValueLog {
         self.active.lock().target.number
     }
 
+    /// Where the log ends: file and byte.
+    pub(super) fn end(&self) -> Position {
+        let active = self.active.lock();
+        Position { file: active.target.number, at: active.end() }
+    }
+
     /// Number and size of every file before `limit`.
     pub(super) fn files_before(&self, limit: FileNumber) -> io::Result<Vec<(FileNumber, u64)>> {
         let files = self.files.read();
         files.range(..limit).map(|(&number, file)| Ok((number, file.file.metadata()?.len()))).collect()
+    }
+
+    /// Links every closed file into the folder `to`, or copies it to another file system; copies the active one as far
+    /// as it is written.
+    pub(super) fn back_up(&self, to: &Path) -> io::Result<()> {
+        let end = self.end();
+        for (number, _) in self.files_before(end.file)? {
+            let name = name_of(number);
+            backups::link_or_copy(&self.folder.join(&name), &to.join(&name))?;
+        }
+        if end.at <= FILE_HEADER_BYTES as u64 {
+            // No group is in it, so perhaps nothing at all is on the disk.
+            return Ok(());
+        }
+        let name = name_of(end.file);
+        backups::copy_start(&self.folder.join(&name), &to.join(&name), end.at)
     }
 
     /// Deletes a file in which nothing lives. Reads under way finish.

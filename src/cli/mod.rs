@@ -1,6 +1,7 @@
 //! The command line: flags become layers of the configuration, errors become one sentence and an exit code.
 //!
-//! Exit codes: 0 clean shutdown, 1 the broker could not start or run, 2 the command line or a setting is wrong.
+//! Exit codes: 0 clean shutdown, 1 the broker could not start or run, 2 the command line or a setting is wrong. The
+//! tools beside the broker have a file each; where their codes mean more, their `--help` says so.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +11,12 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
+
+mod backup;
+mod doctor;
+mod dump;
+mod storage;
+mod verify;
 
 use crate::api::loggers::ApplyFilter;
 use crate::config::{Config, Loaded, Sources};
@@ -49,22 +56,54 @@ enum Command {
     /// Print every setting with its value in force and where it comes from, then exit.
     Config,
     /// Print a generated document: apis, configuration or metrics.
-    Docs { document: String },
+    Docs {
+        document: String,
+    },
+    Storage(storage::Storage),
+    Verify(verify::Verify),
+    Dump(dump::Dump),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    Doctor(doctor::Doctor),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Some(Command::Docs { document }) = &cli.command {
-        return print_document(document);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => return explain(&wrong),
+    };
+    match &cli.command {
+        Some(Command::Docs { document }) => return print_document(document),
+        Some(Command::Verify(verify)) => return verify.run(),
+        Some(Command::Dump(dump)) => return dump.run(),
+        Some(Command::Restore(restore)) => return restore.run(),
+        Some(Command::Doctor(doctor)) => return doctor.run(),
+        Some(Command::Storage(storage)) if !storage.needs_settings() => return storage.run_alone(),
+        Some(Command::Start | Command::Config | Command::Backup(_) | Command::Storage(_)) | None => {}
     }
     let loaded = match sources(&cli).and_then(|sources| Config::load(sources).map_err(|e| e.to_string())) {
         Ok(loaded) => loaded,
+        Err(refusal) if matches!(cli.command, Some(Command::Storage(_))) => return refuse(&refusal, 1),
         Err(refusal) => return refuse(&refusal, 2),
     };
     match cli.command {
         Some(Command::Config) => print_config(&loaded),
+        Some(Command::Backup(backup)) => backup.run(&loaded),
+        Some(Command::Storage(storage)) => storage.run(&loaded),
         _ => start(loaded),
+    }
+}
+
+/// Help and version, or what is wrong with the command line. Scripts that call Kafka's storage tool know 1 for that.
+fn explain(wrong: &clap::Error) -> ExitCode {
+    // A closed pipe leaves nobody to tell.
+    let _ = wrong.print();
+    let is_storage = std::env::args_os().any(|word| word == "storage");
+    match wrong.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if is_storage => ExitCode::from(1),
+        _ => ExitCode::from(2),
     }
 }
 
@@ -95,6 +134,14 @@ fn refuse(reason: &str, code: u8) -> ExitCode {
         eprintln!("ottla: {reason}");
     }
     ExitCode::from(code)
+}
+
+/// Prints one line of what was asked for; nobody who reads half of it (`| head`) is a failure.
+fn print_line(line: impl std::fmt::Display) {
+    use std::io::Write;
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "the output asked for")]
