@@ -149,7 +149,10 @@ impl MemoryDisk {
             None
         } else {
             let state = self.0.lock();
-            let range = (Included((Family::Batches, from.as_slice().to_vec())), Included((Family::Batches, at.as_slice().to_vec())));
+            let range = (
+                Included((Family::Batches, from.as_slice().to_vec())),
+                Included((Family::Batches, at.as_slice().to_vec())),
+            );
             state.volatile.range(range).next_back().map(|((_, key), _)| key.clone())
         };
         let start = floor.and_then(|key| Key::from_slice(&key)).unwrap_or(at);

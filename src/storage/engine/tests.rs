@@ -8,12 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::storage::keys;
 
-const OPTIONS: EngineOptions = EngineOptions {
-    sync: true,
-    value_file_bytes_max: 1 << 14,
-    direct: true,
-    read_cache_bytes: 8 << 20,
-};
+const OPTIONS: EngineOptions =
+    EngineOptions { sync: true, value_file_bytes_max: 1 << 14, direct: true, read_cache_bytes: 8 << 20 };
 
 #[derive(Clone, Debug)]
 enum Step {
