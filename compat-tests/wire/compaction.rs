@@ -1,7 +1,7 @@
 //! Compacted topics: what is superseded goes, what stays keeps its place, and every read copes with the gaps.
 //!
-//! Records carry times far apart, so that each batch rolls the segment before it: what a test appends last is the active
-//! segment and stays.
+//! Records carry times far apart, so that each batch rolls the segment before it: what a test appends last is the
+//! active segment and stays.
 
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::{DeleteGroupsRequest, OffsetCommitRequest};

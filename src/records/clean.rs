@@ -206,8 +206,8 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// The standing of the next batch. Data that this very pass removes still counts as seen, so a marker outlives it by
-    /// one pass.
+    /// The standing of the next batch. Data that this very pass removes still counts as seen, so a marker outlives it
+    /// by one pass.
     pub fn standing(&mut self, header: &BatchHeader, batch: &Bytes, aborted: &Aborted) -> Result<Standing, BatchError> {
         if header.is_control() {
             let is_marker = header.records_count == 0 || EndMarker::read(batch)?.is_some();

@@ -4,8 +4,8 @@
 //! log's start to the end of what it learnt. It only reads; the log's owner writes what it says, in order.
 //!
 //! Invariants: a record goes only because a later one of its key is in the log, or because it is a tombstone whose
-//! horizon passed, and then everything older of its key went before. So a pass may end anywhere, in a crash too, and the
-//! next one begins at the same dirty offset. Memory is that of the key table and of one chunk.
+//! horizon passed, and then everything older of its key went before. So a pass may end anywhere, in a crash too, and
+//! the next one begins at the same dirty offset. Memory is that of the key table and of one chunk.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,9 +1,9 @@
 //! The last offset of each key, in bounded memory: what compaction knows of the dirty part of a log (Kafka's
 //! `SkimpyOffsetMap`). Pure.
 //!
-//! A key is 128 bits of hash: two keys with the same hash would be taken for one, which does not happen by chance (one in
-//! 10^20 for a billion keys) and not on purpose (the hash is seeded). Invariant: memory, also while the table grows, is
-//! at most what was asked for; when it is used up, [`KeyOffsets::put`] refuses.
+//! A key is 128 bits of hash: two keys with the same hash would be taken for one, which does not happen by chance (one
+//! in 10^20 for a billion keys) and not on purpose (the hash is seeded). Invariant: memory, also while the table grows,
+//! is at most what was asked for; when it is used up, [`KeyOffsets::put`] refuses.
 
 use std::hash::{DefaultHasher, Hasher};
 
