@@ -35,7 +35,8 @@ def main():
     options = parser.parse_args()
     exit_on_sigterm()
     report = Report()
-    with Broker(Target.from_env(), os.environ["OTTLA_WORK"], {"log.cleaner.backoff.ms": "200"}) as broker:
+    settings = {"log.cleaner.backoff.ms": "200", "log.retention.check.interval.ms": "1000"}
+    with Broker(Target.from_env(), os.environ["OTTLA_WORK"], settings) as broker:
         with report.check("updated"):
             load.create_topic(broker.bootstrap, TOPIC, PARTITIONS, SETTINGS)
             last = update(broker, options)
