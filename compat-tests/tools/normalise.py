@@ -53,7 +53,8 @@ def without(name):
 
 
 # Our own settings are not Kafka's, and the defaults of these few are those of a program that runs without a file.
-OWN_SETTINGS = re.compile(r"^(ottla\.|log\.dir=|listener\.security\.protocol\.map=|broker\.id=)")
+OWN_SETTINGS = re.compile(r"^(ottla\.|log\.dirs?=|listener\.security\.protocol\.map=|broker\.id=|node\.id=|process\.roles=|"
+                          r"controller\.listener\.names=)")
 SETTING = re.compile(r"^([^=]+)=.* (sensitive=\w+) synonyms=\{(.*)\}$")
 
 

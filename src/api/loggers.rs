@@ -164,11 +164,11 @@ impl State {
 
     /// The level that the process was started with for exactly this target.
     fn base_level(&self, target: &str) -> Option<Level> {
-        let found = self.base.split(',').filter_map(|directive| {
+        let mut found = self.base.split(',').rev().filter_map(|directive| {
             let (of, word) = directive.trim().rsplit_once('=').unwrap_or(("", directive.trim()));
             (of == target).then(|| LEVELS.iter().find(|(_, known)| known.eq_ignore_ascii_case(word)))?
         });
-        found.last().map(|(level, _)| *level)
+        found.next().map(|(level, _)| *level)
     }
 
     /// What was there at the start, and behind it, so that it counts, the level of every logger.

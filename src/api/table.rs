@@ -274,9 +274,9 @@ mod tests {
             AlterConfigsRequest AlterReplicaLogDirsRequest DescribeLogDirsRequest CreatePartitionsRequest
             DeleteGroupsRequest ElectLeadersRequest IncrementalAlterConfigsRequest AlterPartitionReassignmentsRequest
             ListPartitionReassignmentsRequest OffsetDeleteRequest DescribeQuorumRequest UpdateFeaturesRequest
-            DescribeClusterRequest DescribeProducersRequest UnregisterBrokerRequest ListConfigResourcesRequest
+            DescribeClusterRequest DescribeProducersRequest UnregisterBrokerRequest
+            GetTelemetrySubscriptionsRequest PushTelemetryRequest ListConfigResourcesRequest
             DescribeTopicPartitionsRequest
-            GetTelemetrySubscriptionsRequest PushTelemetryRequest
         }
         assert!(decoded.into_iter().eq(apis().map(|(key, _)| key)), "a row is not checked");
     }

@@ -9,12 +9,15 @@ use super::describe::{Described, Synonym};
 use super::layers::{Config, Source};
 use super::table::{BrokerSettings, GROUP_ROWS, GroupSettings, group_row};
 
+/// A key of the broker, and its value.
+type Limit = (&'static str, fn(&BrokerSettings) -> i32);
+
 /// One number that the broker bounds.
 struct Bound {
     key: &'static str,
     value: fn(&mut GroupSettings) -> &mut i32,
-    least: Option<(&'static str, fn(&BrokerSettings) -> i32)>,
-    most: Option<(&'static str, fn(&BrokerSettings) -> i32)>,
+    least: Option<Limit>,
+    most: Option<Limit>,
     /// Only what the group itself sets is checked.
     own_only: bool,
 }

@@ -23,6 +23,9 @@ const KAFKA_PREFIX: &str = "org.apache.kafka.";
 /// One number: name and labels as they stand on the page.
 type Series = (String, String);
 
+/// Labels as they stand on the page, and the value.
+type Line<'a> = (&'a str, f64);
+
 #[derive(Default)]
 pub(super) struct Pushed {
     clients: BTreeMap<KafkaUuid, Values>,
@@ -90,7 +93,7 @@ impl Pushed {
 
     /// Prometheus wants all series of a name together.
     pub fn page(&self) -> String {
-        let mut by_name: BTreeMap<&str, (Kind, Vec<(&str, f64)>)> = BTreeMap::new();
+        let mut by_name: BTreeMap<&str, (Kind, Vec<Line<'_>>)> = BTreeMap::new();
         for values in self.clients.values() {
             for ((name, labels), (kind, value)) in &values.series {
                 by_name.entry(name).or_insert((*kind, Vec::new())).1.push((labels, *value));
