@@ -29,6 +29,7 @@ struct Log {
     name: String,
     epochs: Epochs,
     chunks: Vec<Chunk>,
+    /// Offsets may be missing between batches, because keys are compacted or were once.
     compacted: bool,
 }
 
@@ -95,6 +96,15 @@ impl LogCheck<'_> {
                 }
                 (None, Some(_)) => {}
                 _ => broken.push(format!("the chunk row {:?} is malformed", row.key)),
+            }
+            true
+        })?;
+        self.frozen.scan(Family::State, keys::kind_range(Kind::Cleaned), &mut |row| {
+            let log = keys::log_of(row.key).and_then(|number| logs.get_mut(&number));
+            match (log, state::decode_cleaned(row.value)) {
+                (Some(log), Some(_)) => log.compacted = true,
+                (None, Some(_)) => {}
+                (_, None) => broken.push(format!("the cleaned row {:?} is malformed", row.key)),
             }
             true
         })?;
