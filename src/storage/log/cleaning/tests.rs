@@ -70,7 +70,9 @@ impl Rig {
         let mut write = Write::new();
         let id = TopicIdPartition { topic: KafkaUuid(1), partition: 0 };
         let log = PartitionLog::create(home, 1, id, &mut write);
-        engine.submit(write).unwrap();
+        let (told, done) = std::sync::mpsc::channel();
+        engine.submit(write.when_done(move |fate| told.send(fate).unwrap())).unwrap();
+        done.recv().unwrap().unwrap();
         Rig { root, engine, log, tail_bytes }
     }
 
