@@ -314,6 +314,8 @@ fn examine(folder: &Path) -> Result<Vec<Finding>, Poisoned> {
     rocks_files::examine(folder).map_err(|e| Poisoned(format!("{}: {e}", folder.display())))
 }
 
+type KeyAndValue = (Vec<u8>, Vec<u8>);
+
 /// A small store (see [`super::SmallStore`]) that nobody has open.
 pub struct FrozenStore {
     folder: PathBuf,
@@ -328,7 +330,7 @@ impl FrozenStore {
     }
 
     /// Every row, in order.
-    pub fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Poisoned> {
+    pub fn rows(&self) -> Result<Vec<KeyAndValue>, Poisoned> {
         let mut found = Vec::new();
         let mut rows = self.rows.raw_iterator_opt(everything());
         rows.seek_to_first();
