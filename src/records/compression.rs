@@ -189,6 +189,7 @@ fn lz4_high(level: i32, data: &[u8]) -> io::Result<Vec<u8>> {
         .level(level)
         .block_size(lz4::BlockSize::Max64KB)
         .block_mode(lz4::BlockMode::Independent)
+        .block_checksum(lz4::liblz4::BlockChecksum::NoBlockChecksum)
         .checksum(lz4::ContentChecksum::NoChecksum)
         .build(Vec::new())?;
     encoder.write_all(data)?;
