@@ -105,6 +105,11 @@ def _compaction(options):
     return [Program("compaction", command, limit_s=3600)]
 
 
+def _quotas(options):
+    toolchain.need("java", "mvn")
+    return [Program("quotas", [sys.executable, HERE / "quotas" / "suite.py"])]
+
+
 SUITES = [
     Suite("tools", "Kafka's own command-line tools; --compare puts their output beside a real Kafka's", _tools),
     Suite("java", "Kafka's Java client, three versions of it", _java),
@@ -117,4 +122,5 @@ SUITES = [
     Suite("image", "what the container image starts with, in a scratch root; takes root", _image),
     Suite("retention", "expired data gives its disk space back", _retention),
     Suite("compaction", "the last value of each key stays, at its offset, and nothing else", _compaction),
+    Suite("quotas", "quotas hold the official perf tools to their rate", _quotas),
 ]

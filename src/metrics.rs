@@ -94,6 +94,16 @@ metrics! {
     REQUESTS Counter "kafka_network_requestmetrics_requests_total" ["request"] "Requests answered, by API.";
     REQUEST_TIME Counter "kafka_network_requestmetrics_totaltimems_sum" ["request"]
         "Milliseconds from a request's arrival to its answer, summed.";
+    QUOTA_THROTTLE Gauge "kafka_server_quota_throttle_time" ["resource" "user" "clientId"]
+        "Milliseconds that a client above its quota was told to wait, on average; names are empty where they do not count.";
+    QUOTA_BYTES Gauge "kafka_server_quota_byte_rate" ["resource" "user" "clientId"]
+        "Bytes a second that a client produces or fetches, while any such quota is set.";
+    QUOTA_TIME Gauge "kafka_server_quota_request_time" ["resource" "user" "clientId"]
+        "Percent of a thread's time that the requests of a client take, while any such quota is set.";
+    QUOTA_MUTATIONS Gauge "kafka_server_quota_mutation_rate" ["resource" "user" "clientId"]
+        "Partitions a second that a client creates and deletes, while any such quota is set.";
+    QUOTA_TOKENS Gauge "kafka_server_quota_tokens" ["resource" "user" "clientId"]
+        "Partitions that a client may create or delete now.";
     FETCH_SESSIONS Gauge "kafka_server_fetchsessioncache_numincrementalfetchsessions" [] "Fetch sessions.";
     FETCH_SESSION_PARTITIONS Gauge "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached" []
         "Partitions in fetch sessions.";

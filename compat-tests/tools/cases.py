@@ -295,6 +295,55 @@ def group_configs(s):
     s.step("client-metrics-describe-deleted", CLIENT_METRICS, "--describe", *name, code=None)
 
 
+def quotas(s):
+    """kafka-configs on users, clients and addresses."""
+    clients, users, ips = (("--entity-type", kind) for kind in ("clients", "users", "ips"))
+    app, alice, local = (*clients, "--entity-name", "app"), (*users, "--entity-name", "alice"), (*ips, "--entity-name",
+                                                                                              "127.0.0.1")
+    pair = (*users, "--entity-name", "alice", *clients, "--entity-name", "app")
+    s.step("describe-none", CONFIGS, *app, "--describe")
+    s.step("add", CONFIGS, *app, "--alter", "--add-config", "producer_byte_rate=1048576,consumer_byte_rate=2097152",
+           expect=["Completed updating config for client app"])
+    s.step("describe", CONFIGS, *app, "--describe", expect=[r"client-id 'app' are .*producer_byte_rate=1048576\.0"])
+    s.step("add-user", CONFIGS, *alice, "--alter", "--add-config", "request_percentage=250.5")
+    s.step("add-pair", CONFIGS, *pair, "--alter", "--add-config", "controller_mutation_rate=10")
+    s.step("add-default", CONFIGS, *users, "--entity-default", "--alter", "--add-config", "producer_byte_rate=1e9")
+    s.step("add-user-of-all", CONFIGS, *users, "--entity-default", *clients, "--entity-default", "--alter",
+           "--add-config", "consumer_byte_rate=1000000000")
+    s.step("add-ip", CONFIGS, *local, "--alter", "--add-config", "connection_creation_rate=100000")
+    s.step("add-ip-default", CONFIGS, *ips, "--entity-default", "--alter", "--add-config",
+           "connection_creation_rate=200000")
+    s.step("describe-user", CONFIGS, *alice, "--describe", unordered=True)
+    s.step("describe-pair", CONFIGS, *pair, "--describe", expect=["controller_mutation_rate=10"])
+    s.step("describe-users", CONFIGS, *users, "--describe", unordered=True)
+    s.step("describe-clients", CONFIGS, *clients, "--describe", unordered=True)
+    s.step("describe-users-and-clients", CONFIGS, *users, *clients, "--describe", unordered=True)
+    s.step("describe-default", CONFIGS, *users, "--entity-default", "--describe", unordered=True)
+    s.step("describe-ips", CONFIGS, *ips, "--describe", unordered=True)
+    s.step("describe-ip", CONFIGS, *local, "--describe", expect=["connection_creation_rate=100000"])
+    s.step("replace", CONFIGS, *app, "--alter", "--add-config", "producer_byte_rate=5", "--delete-config",
+           "consumer_byte_rate")
+    s.step("describe-replaced", CONFIGS, *app, "--describe", expect=["producer_byte_rate=5"])
+    s.step("add-unknown", CONFIGS, *app, "--alter", "--add-config", "no_such_quota=1", code=1)
+    s.step("add-of-ips", CONFIGS, *app, "--alter", "--add-config", "connection_creation_rate=1", code=1)
+    s.step("add-fraction", CONFIGS, *app, "--alter", "--add-config", "producer_byte_rate=1.5", code=1)
+    s.step("add-nothing", CONFIGS, *app, "--alter", "--add-config", "producer_byte_rate=0", code=1)
+    s.step("add-no-number", CONFIGS, *app, "--alter", "--add-config", "producer_byte_rate=fast", code=1)
+    s.step("add-no-address", CONFIGS, *ips, "--entity-name", "no such host", "--alter", "--add-config",
+           "connection_creation_rate=1", code=1)
+    s.step("delete-not-set", CONFIGS, *app, "--alter", "--delete-config", "request_percentage", code=1)
+    s.step("delete", CONFIGS, *app, "--alter", "--delete-config", "producer_byte_rate")
+    s.step("delete-user", CONFIGS, *alice, "--alter", "--delete-config", "request_percentage")
+    s.step("delete-pair", CONFIGS, *pair, "--alter", "--delete-config", "controller_mutation_rate")
+    s.step("delete-default", CONFIGS, *users, "--entity-default", "--alter", "--delete-config", "producer_byte_rate")
+    s.step("delete-user-of-all", CONFIGS, *users, "--entity-default", *clients, "--entity-default", "--alter",
+           "--delete-config", "consumer_byte_rate")
+    s.step("delete-ip", CONFIGS, *local, "--alter", "--delete-config", "connection_creation_rate")
+    s.step("delete-ip-default", CONFIGS, *ips, "--entity-default", "--alter", "--delete-config",
+           "connection_creation_rate")
+    s.step("describe-nothing-left", CONFIGS, *users, *clients, "--describe")
+
+
 def offsets(s):
     """kafka-get-offsets and kafka-delete-records."""
     s.step("create", TOPICS, "--create", "--topic", "marks", "--partitions", "2")
@@ -377,12 +426,12 @@ def versions(s):
                 "JoinGroup", "Heartbeat", "LeaveGroup", "SyncGroup", "DescribeGroups", "ListGroups", "ApiVersions",
                 "CreateTopics", "DeleteTopics", "DeleteRecords", "InitProducerId", "OffsetForLeaderEpoch",
                 "DescribeConfigs", "DeleteGroups", "IncrementalAlterConfigs", "CreatePartitions", "DescribeCluster",
-                "DescribeTopicPartitions"]
+                "DescribeTopicPartitions", "DescribeClientQuotas", "AlterClientQuotas"]
     s.step("versions", "kafka-broker-api-versions",
            expect=[r"^<broker> \(id: 1 rack: null isFenced: false\) -> \("]
            + [rf"^{name}\(\d+\): \d.*\[usable: " for name in promised])
 
 
-CASES = [topics, console, groups, active_groups, configs, broker_configs, group_configs, offsets, performance,
-         verifiable, versions]
+CASES = [topics, console, groups, active_groups, configs, broker_configs, group_configs, quotas, offsets,
+         performance, verifiable, versions]
 CASES += admin_cases.CASES

@@ -7,6 +7,7 @@
 //!   written; `fetch_rules`, `sessions`, `offsets`: what is read; `members`: groups that grow and shrink;
 //! * `compaction`: what is left of a compacted topic;
 //! * `settings`: what changes while the broker runs;
+//! * `quotas`: clients that are told to wait;
 //! * `limits`, `hostile`, `hostile_batches`: clients that take too much, and clients that lie.
 //!
 //! `OTTLA_FRAMES` is the number of hostile frames: 5,000 unless it says otherwise.
@@ -29,6 +30,7 @@ mod order;
 mod produce_rules;
 mod producers;
 mod quirks;
+mod quotas;
 mod sessions;
 mod settings;
 mod topics;

@@ -12,10 +12,12 @@ mod configs;
 mod data;
 mod disks;
 mod groups;
+mod quotas;
 mod telemetry;
 mod topics;
 
 pub use configs::alter;
+pub use quotas::alter_quotas;
 
 use kafka_protocol::messages::ApiVersionsRequest;
 use ottla::api::table;
@@ -95,6 +97,9 @@ cases! {
     45 alter_partition_reassignments => cluster::alter_partition_reassignments;
     46 list_partition_reassignments => cluster::list_partition_reassignments;
     47 offset_delete => groups::offset_delete;
+    48 describe_client_quotas => quotas::describe_client_quotas;
+    49 alter_client_quotas => quotas::alter_client_quotas;
+    50 describe_user_scram_credentials => admin::describe_user_scram_credentials;
     55 describe_quorum => cluster::describe_quorum;
     57 update_features => cluster::update_features;
     60 describe_cluster => admin::describe_cluster;

@@ -12,8 +12,10 @@ use tokio::time::Instant;
 use crate::api::fetch_session::FetchSessions;
 use crate::api::loggers::Loggers;
 use crate::api::producer_ids::ProducerIds;
+use crate::api::quotas::Quotas;
 use crate::api::stats::ApiStats;
 use crate::api::telemetry::{Client, Presence, Telemetry};
+use crate::api::throttling::{Mute, Spent};
 use crate::api::topics_in_creation::TopicsInCreation;
 use crate::config::Config;
 use crate::coordinator::GroupCoordinator;
@@ -35,6 +37,7 @@ pub struct Services {
     pub fetch_sessions: FetchSessions,
     pub producer_ids: ProducerIds,
     pub topics_in_creation: TopicsInCreation,
+    pub quotas: Arc<Quotas>,
     pub api_stats: ApiStats,
     pub loggers: Loggers,
     pub telemetry: Arc<Telemetry>,
@@ -56,6 +59,7 @@ impl Services {
         let Parts { env, config, node, metadata, partitions, groups } = parts;
         let sessions_max = config.load().broker().max_incremental_fetch_session_cache_slots;
         Services {
+            quotas: Quotas::new(&env, config.load().broker()),
             env,
             config,
             node,
@@ -80,6 +84,10 @@ pub struct Context {
     pub connection: Arc<Connection>,
     /// When the last byte of the request had arrived.
     pub received: Instant,
+    /// Bytes of its frame.
+    pub request_bytes: usize,
+    /// The time that it takes, if a quota wants to know.
+    pub spent: Option<Arc<Spent>>,
 }
 
 impl Context {
@@ -96,6 +104,9 @@ impl Context {
     }
 }
 
+/// The name of whoever did not say who it is (`KafkaPrincipal.ANONYMOUS`).
+const ANONYMOUS: &str = "ANONYMOUS";
+
 /// One client connection.
 pub struct Connection {
     /// Unique within this process.
@@ -107,6 +118,10 @@ pub struct Connection {
     pub client_software: OnceLock<ClientSoftware>,
     /// The client instance that pushes its metrics here (KIP-714).
     client: Mutex<Option<Presence>>,
+    /// The name of its principal.
+    pub user: Arc<str>,
+    /// Until when it is not read.
+    pub mute: Mute,
 }
 
 /// Name and version of a client library, as it told them.
@@ -119,7 +134,15 @@ pub struct ClientSoftware {
 impl Connection {
     /// A connection that was just accepted.
     pub fn new(id: u64, listener: Arc<str>, peer: SocketAddr) -> Connection {
-        Connection { id, listener, peer, client_software: OnceLock::new(), client: Mutex::new(None) }
+        Connection {
+            id,
+            listener,
+            peer,
+            client_software: OnceLock::new(),
+            client: Mutex::new(None),
+            user: ANONYMOUS.into(),
+            mute: Mute::default(),
+        }
     }
 
     /// Keeps a client instance known until this connection ends, in place of the one it had.

@@ -12,7 +12,9 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use crate::api::Reply;
 use crate::api::context::{Connection, Context, Services};
 use crate::api::handlers::api_versions;
+use crate::api::quotas::Resource;
 use crate::api::table::{self, Api};
+use crate::api::throttling::{Spent, timed};
 use crate::env::BoxFuture;
 use crate::wire::header::{self, RequestHead};
 use crate::wire::reply::{Body, NotEncodable, Response, ResponseTo};
@@ -40,6 +42,7 @@ pub async fn dispatch(services: Arc<Services>, connection: Arc<Connection>, fram
             return Outcome::Close;
         }
     };
+    let request_bytes = frame.len();
     drop(frame);
     match admitted {
         Admitted::Call { api, request, body } => {
@@ -53,7 +56,14 @@ pub async fn dispatch(services: Arc<Services>, connection: Arc<Connection>, fram
                 "request"
             );
             services.api_stats.requested(api.key);
-            (api.run)(Context { services, request, connection, received }, body).await
+            let spent = services.quotas.watch(Resource::Request).then(|| Spent::since(&services.env, received));
+            let ctx = Context { services, request, connection, received, request_bytes, spent: spent.clone() };
+            match (timed(spent.as_deref(), (api.run)(ctx, body)).await, spent) {
+                (Outcome::Later(later), Some(spent)) => {
+                    Outcome::Later(Box::pin(async move { timed(Some(&spent), later).await }))
+                }
+                (outcome, _) => outcome,
+            }
         }
         Admitted::UnknownApiVersions { correlation_id } => {
             let to = ResponseTo { api_key: table::API_VERSIONS, version: 0, correlation_id };
@@ -146,7 +156,12 @@ pub(super) fn finish<A: Answer>(ctx: &Context, reply: Reply<A>) -> Outcome {
 
 fn respond(ctx: &Context, answer: impl Answer) -> Option<Response> {
     let RequestHead { api_key, version, correlation_id, .. } = ctx.request;
-    let response = encode(ResponseTo { api_key, version, correlation_id }, answer)?;
+    let to = ResponseTo { api_key, version, correlation_id };
+    let mut response = encode(to, answer)?;
+    let wait_ms = ctx.throttle_request();
+    if wait_ms > 0 {
+        response.raise_throttle_time(to, wait_ms);
+    }
     let taken = ctx.services.env.now() - ctx.received;
     ctx.services.api_stats.answered(api_key, taken);
     let (connection, bytes) = (ctx.connection.id, response.len());

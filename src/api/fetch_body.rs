@@ -3,12 +3,15 @@
 //!
 //! Invariant: for every version the bytes equal what the protocol crate would encode; a test compares them.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::fetch_session::FetchKey;
 use crate::error::ErrorCode;
 use crate::ids::Offset;
-use crate::partitions::Divergence;
+use crate::partitions::{Divergence, Partition};
 
 /// One partition's part.
 pub struct FetchedPartition {
@@ -21,6 +24,8 @@ pub struct FetchedPartition {
     pub aborted: Option<Vec<(i64, Offset)>>,
     pub diverging: Option<Divergence>,
     pub batches: Vec<Bytes>,
+    /// Where the batches were read; `None` if they were not.
+    pub source: Option<Arc<Partition>>,
 }
 
 impl FetchedPartition {
@@ -35,6 +40,7 @@ impl FetchedPartition {
             aborted: None,
             diverging: None,
             batches: Vec::new(),
+            source: None,
         }
     }
 
@@ -42,10 +48,18 @@ impl FetchedPartition {
     pub fn bytes(&self) -> usize {
         self.batches.iter().map(Bytes::len).sum()
     }
+
+    /// Notes that its records are sent.
+    pub fn count(&self) {
+        if let Some(partition) = &self.source {
+            partition.meters.bytes_out.fetch_add(self.bytes() as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A whole answer.
 pub struct Fetched {
+    pub throttle_time_ms: i32,
     pub error: ErrorCode,
     pub session_id: i32,
     /// Partitions in order; neighbours of the same topic are grouped.
@@ -62,7 +76,7 @@ impl Fetched {
     /// Encodes the answer as consecutive slices.
     pub fn encode(self, version: i16) -> Vec<Bytes> {
         let mut body = Body { version, done: Vec::new(), current: BytesMut::with_capacity(256) };
-        body.current.put_i32(0);
+        body.current.put_i32(self.throttle_time_ms);
         if version >= 7 {
             body.current.put_i16(self.error.code());
             body.current.put_i32(self.session_id);
@@ -229,6 +243,7 @@ mod tests {
             aborted: (partition == 1).then(|| vec![(5, 6), (7, 8)]),
             diverging: (partition == 2).then_some(Divergence { epoch: 3, end_offset: 4 }),
             batches: vec![Bytes::from_static(b"one"), Bytes::from(vec![7u8; 200])],
+            source: None,
         }
     }
 
@@ -256,7 +271,7 @@ mod tests {
         } else {
             topic.topic = StrBytes::from_static_str("t").into();
         }
-        let mut response = FetchResponse::default().with_responses(vec![topic]);
+        let mut response = FetchResponse::default().with_responses(vec![topic]).with_throttle_time_ms(8);
         if version >= 7 {
             response.session_id = 42;
         }
@@ -269,7 +284,7 @@ mod tests {
     fn every_version_equals_the_crates_encoding() {
         for version in 4..=18 {
             let partitions = (0..3).map(|index| part("t", index, version)).collect();
-            let fetched = Fetched { error: ErrorCode::None, session_id: 42, partitions };
+            let fetched = Fetched { throttle_time_ms: 8, error: ErrorCode::None, session_id: 42, partitions };
             assert_eq!(fetched.encode(version).concat(), by_crate(version), "version {version}");
         }
     }

@@ -161,6 +161,11 @@ impl FetchSessions {
         (slots.len(), slots.values().map(|slot| slot.partitions).sum())
     }
 
+    /// Ends a session, if there is one with this id.
+    pub fn end(&self, session_id: i32) {
+        self.slots.lock().remove(&session_id);
+    }
+
     /// Decides what a request fetches.
     pub fn begin(&self, ask: SessionAsk) -> Result<FetchPlan, ErrorCode> {
         match ask.session_epoch {

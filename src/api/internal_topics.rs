@@ -13,7 +13,7 @@ use crate::api::topics_in_creation::Claim;
 use crate::config::Config;
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::internal_topics::{CONSUMER_OFFSETS, is_internal};
-use crate::metadata::{CreatedTopic, NewTopic};
+use crate::metadata::{CreatedTopic, MutationQuota, NewTopic};
 
 impl Services {
     /// Makes sure the internal topic `name` exists, creating it if need be, and returns once its partitions are hosted.
@@ -30,14 +30,15 @@ impl Services {
             return if exists() { Ok(()) } else { Err(ErrorCode::CoordinatorNotAvailable) };
         };
         if let Some(topic) = self.topic_to_create(name) {
-            let asked = self.metadata.create_topics(vec![topic], false);
+            let asked = self.metadata.create_topics(vec![topic], false, MutationQuota::default());
             log_failures(&[claim], self.within(patience_ms, asked).await);
         }
         if exists() { Ok(()) } else { Err(ErrorCode::CoordinatorNotAvailable) }
     }
 
-    /// Starts to create those of `names` that nobody is creating, and returns at once. The names must be legal.
-    pub fn auto_create(self: &Arc<Self>, names: &[&str]) {
+    /// Starts to create those of `names` that nobody is creating, as far as `quota` goes, and returns at once. The
+    /// names must be legal.
+    pub fn auto_create(self: &Arc<Self>, names: &[&str], quota: MutationQuota) {
         let claimed = |name: &&str| {
             let topic = self.topic_to_create(name)?;
             Some((self.topics_in_creation.claim(name)?, topic))
@@ -49,7 +50,7 @@ impl Services {
         let services = Arc::clone(self);
         let patience_ms = self.config.load().broker().request_timeout_ms;
         self.env.spawn(async move {
-            let asked = services.metadata.create_topics(topics, false);
+            let asked = services.metadata.create_topics(topics, false, quota);
             log_failures(&claims, services.within(patience_ms, asked).await);
         });
     }

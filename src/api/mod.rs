@@ -6,7 +6,8 @@
 //! 3. `wire::guard` walks the body along its shape, then the protocol crate decodes it (record bytes stay slices);
 //! 4. the row's handler runs: whatever must happen in the order of the connection is done when it returns;
 //! 5. its [`Reply`] says how the rest goes: the answer is there, or comes while requests behind it are handled;
-//! 6. the response is encoded, and the connection writes responses in the order of their requests.
+//! 6. the response is encoded, a client above a quota is told to wait ([`throttling`]), and the connection writes
+//!    responses in the order of their requests.
 //!
 //! Invariants: a key or version without a row, or a body that does not fit its shape, closes the connection without an
 //! answer, as in Kafka. Handlers translate and never judge; they never import each other.
@@ -28,10 +29,12 @@ pub mod loggers;
 pub mod offset_lookups;
 pub mod operations;
 pub mod producer_ids;
+pub mod quotas;
 mod settings_check;
 pub mod stats;
 pub mod table;
 pub mod telemetry;
+pub mod throttling;
 pub mod topic_pages;
 pub mod topic_views;
 pub mod topics_in_creation;

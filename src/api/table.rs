@@ -133,6 +133,16 @@ pub static APIS: &[Api] = &[
         list_partition_reassignments(ListPartitionReassignmentsRequest)
     ),
     api!(47, "OffsetDelete", 0..=0, Here, offset_delete(OffsetDeleteRequest)),
+    api!(48, "DescribeClientQuotas", 0..=1, Here, describe_client_quotas(DescribeClientQuotasRequest)),
+    api!(49, "AlterClientQuotas", 0..=1, Controller, alter_client_quotas(AlterClientQuotasRequest)),
+    api!(
+        50,
+        "DescribeUserScramCredentials",
+        0..=0,
+        Here,
+        describe_user_scram_credentials(DescribeUserScramCredentialsRequest)
+    )
+    .gaps("no credentials can be made yet, so there are none"),
     api!(55, "DescribeQuorum", 0..=2, Controller, describe_quorum(DescribeQuorumRequest)),
     api!(57, "UpdateFeatures", 0..=2, Controller, update_features(UpdateFeaturesRequest)),
     api!(60, "DescribeCluster", 0..=2, Here, describe_cluster(DescribeClusterRequest)),
@@ -273,9 +283,10 @@ mod tests {
             DeleteRecordsRequest InitProducerIdRequest OffsetForLeaderEpochRequest DescribeConfigsRequest
             AlterConfigsRequest AlterReplicaLogDirsRequest DescribeLogDirsRequest CreatePartitionsRequest
             DeleteGroupsRequest ElectLeadersRequest IncrementalAlterConfigsRequest AlterPartitionReassignmentsRequest
-            ListPartitionReassignmentsRequest OffsetDeleteRequest DescribeQuorumRequest UpdateFeaturesRequest
-            DescribeClusterRequest DescribeProducersRequest UnregisterBrokerRequest
-            GetTelemetrySubscriptionsRequest PushTelemetryRequest ListConfigResourcesRequest
+            ListPartitionReassignmentsRequest OffsetDeleteRequest DescribeClientQuotasRequest AlterClientQuotasRequest
+            DescribeUserScramCredentialsRequest DescribeQuorumRequest UpdateFeaturesRequest DescribeClusterRequest
+            DescribeProducersRequest UnregisterBrokerRequest GetTelemetrySubscriptionsRequest PushTelemetryRequest
+            ListConfigResourcesRequest
             DescribeTopicPartitionsRequest
         }
         assert!(decoded.into_iter().eq(apis().map(|(key, _)| key)), "a row is not checked");

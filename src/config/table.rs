@@ -221,10 +221,10 @@ const NO_CONSUMER: &str = "consumer groups of the newer protocol are not built y
 const NO_SHARE: &str = "share groups are not built yet";
 const NO_STREAMS: &str = "streams groups are not built yet";
 const NO_TRANSACTIONS: &str = "transactions are not built yet";
-const NO_QUOTAS: &str = "quotas are not built yet";
 const METRICS: &str = "metrics are served over HTTP, see ottla.metrics.listener";
 const METADATA_LOG: &str = "the metadata log is pruned by the quorum itself";
 const NO_TIERS: &str = "tiered storage is not built yet";
+const NO_MOVES: &str = "nothing moves between data directories yet";
 
 settings! {
     /// The settings of a broker, typed, with every layer applied.
@@ -926,21 +926,20 @@ settings! {
             "Time between two searches for expired tokens.";
     }
     section "Quotas, metrics, metadata log, tiering" {
-        "quota.window.num" quota_window_num: i32 = "11", AtLeast(1), ReadOnly, Ignored(NO_QUOTAS),
+        "quota.window.num" quota_window_num: i32 = "11", AtLeast(1), ReadOnly, Yes,
             "Windows over which client quotas are measured.";
-        "quota.window.size.seconds" quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly, Ignored(NO_QUOTAS),
+        "quota.window.size.seconds" quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly, Yes,
             "Length of such a window.";
         "replication.quota.window.num" replication_quota_window_num: i32 = "11", AtLeast(1), ReadOnly,
-            Ignored(NO_QUOTAS),
+            Ignored(ONE_NODE),
             "Windows over which replication quotas are measured.";
         "replication.quota.window.size.seconds" replication_quota_window_size_seconds: i32 = "1", AtLeast(1),
-            ReadOnly, Ignored(NO_QUOTAS),
+            ReadOnly, Ignored(ONE_NODE),
             "Length of such a window.";
-        "controller.quota.window.num" controller_quota_window_num: i32 = "11", AtLeast(1), ReadOnly,
-            Ignored(NO_QUOTAS),
+        "controller.quota.window.num" controller_quota_window_num: i32 = "11", AtLeast(1), ReadOnly, Yes,
             "Windows over which quotas of topic changes are measured.";
         "controller.quota.window.size.seconds" controller_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly,
-            Ignored(NO_QUOTAS),
+            Yes,
             "Length of such a window.";
         "client.quota.callback.class" client_quota_callback_class: Option<ClassName> = null, Any, ReadOnly,
             Ignored(NO_JVM),
@@ -1003,10 +1002,10 @@ settings! {
             controller_quorum_fetch_snapshot_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly, Ignored(ONE_NODE),
             "Most bytes of a metadata snapshot in one fetch between controllers.";
         "alter.log.dirs.replication.quota.window.num"
-            alter_log_dirs_replication_quota_window_num: i32 = "11", AtLeast(1), ReadOnly, Ignored(NO_QUOTAS),
+            alter_log_dirs_replication_quota_window_num: i32 = "11", AtLeast(1), ReadOnly, Ignored(NO_MOVES),
             "Windows over which moves between data directories are measured.";
         "alter.log.dirs.replication.quota.window.size.seconds"
-            alter_log_dirs_replication_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly, Ignored(NO_QUOTAS),
+            alter_log_dirs_replication_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly, Ignored(NO_MOVES),
             "Length of such a window.";
         "kafka.metrics.reporters" kafka_metrics_reporters: Vec<String> = "", Distinct, ReadOnly, Ignored(METRICS),
             "Classes that report the older kind of metrics.";

@@ -12,6 +12,7 @@ use metrics::{Label, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::api::Services;
+use crate::api::quotas::Resource;
 use crate::api::table::APIS;
 use crate::coordinator::group::GroupOverview;
 use crate::coordinator::{GroupAnswer, GroupAsk};
@@ -77,6 +78,7 @@ impl Collector {
             self.partitions(&image);
             self.cleaner();
             self.requests();
+            self.quotas();
             self.groups(&groups);
             self.clients();
             self.process();
@@ -190,6 +192,24 @@ impl Collector {
         set(&table::FETCH_SESSIONS, &[], sessions as f64);
         set(&table::FETCH_SESSION_PARTITIONS, &[], partitions as f64);
         set(&table::BROKER_STATE, &[], f64::from(self.state.load(Ordering::Relaxed)));
+    }
+
+    fn quotas(&self) {
+        for resource in Resource::ALL.into_iter().filter(|resource| self.services.quotas.watch(*resource)) {
+            let metric = match resource {
+                Resource::Produce | Resource::Fetch => &table::QUOTA_BYTES,
+                Resource::Request => &table::QUOTA_TIME,
+                Resource::ControllerMutation => &table::QUOTA_MUTATIONS,
+            };
+            for (account, reading) in self.services.quotas.readings(resource) {
+                let labels: &[&str] = &[resource.name(), &account.user, &account.client];
+                set(metric, labels, reading.rate);
+                set(&table::QUOTA_THROTTLE, labels, reading.throttle_ms.unwrap_or(f64::NAN));
+                if let (Resource::ControllerMutation, Some(tokens)) = (resource, reading.tokens) {
+                    set(&table::QUOTA_TOKENS, labels, tokens);
+                }
+            }
+        }
     }
 
     fn groups(&self, groups: &[GroupOverview]) {

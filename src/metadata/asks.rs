@@ -1,13 +1,16 @@
 //! Every question the controller answers. Each is decided item by item on the round's image, so that one item sees
 //! what the ones before it decided, in this request and in the requests of the same round.
 //!
-//! Invariant: what is random (ids, seeds) was drawn before the ask was made. Pure.
+//! Invariant: what is random (ids, seeds) was drawn before the ask was made. Pure, but for the [`MutationQuota`] that
+//! an ask brings along: it belongs to whoever asked and is not in the image, so replay never sees it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, PartitionIndex, ProducerId, TopicId};
 use crate::metadata::brokers::{self, Registration};
+use crate::metadata::client_quotas::{self, QuotaAlteration};
 use crate::metadata::controller::{MetadataAsk, Round};
 use crate::metadata::features::{self, FeatureUpdate};
 use crate::metadata::leaders::{self, Election};
@@ -19,6 +22,24 @@ use crate::metadata::topics::{self, CreatedTopic, Growth, NewTopic};
 /// Producer ids that are handed out at once (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`).
 pub const PRODUCER_IDS_PER_BLOCK: i64 = 1000;
 
+/// How many partitions the asker may still create or delete (KIP-599); by default as many as it likes.
+#[derive(Clone, Default)]
+pub struct MutationQuota(Option<Arc<dyn Fn(usize) -> bool + Send + Sync>>);
+
+impl MutationQuota {
+    /// A quota that is asked for a number of partitions, and counts them if it says yes.
+    pub fn new(take: impl Fn(usize) -> bool + Send + Sync + 'static) -> MutationQuota {
+        MutationQuota(Some(Arc::new(take)))
+    }
+
+    fn take(&self, partitions: usize) -> Result<(), ApiError> {
+        match &self.0 {
+            Some(take) if !take(partitions) => Err(ErrorCode::ThrottlingQuotaExceeded.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Create topics.
 pub struct CreateTopics {
     /// Each with the id it shall have.
@@ -27,6 +48,7 @@ pub struct CreateTopics {
     pub seed: u64,
     /// Decide only, change nothing.
     pub validate: bool,
+    pub quota: MutationQuota,
 }
 
 impl MetadataAsk for CreateTopics {
@@ -42,6 +64,7 @@ impl MetadataAsk for CreateTopics {
             let create = |(at, (topic, id)): (usize, (NewTopic, TopicId))| {
                 let seed = self.seed.wrapping_add(at as u64);
                 let (records, created) = topics::decide_create(round.image(), &topic, id, seed, round.rules())?;
+                self.quota.take(created.partitions as usize)?;
                 round.accept(records);
                 Ok(created)
             };
@@ -53,6 +76,7 @@ impl MetadataAsk for CreateTopics {
 /// Delete topics by id.
 pub struct DeleteTopics {
     pub ids: Vec<TopicId>,
+    pub quota: MutationQuota,
 }
 
 impl MetadataAsk for DeleteTopics {
@@ -62,6 +86,7 @@ impl MetadataAsk for DeleteTopics {
     fn decide(self, round: &mut Round) -> Self::Answer {
         let delete = |id: TopicId| {
             let records = topics::decide_delete(round.image(), id)?;
+            self.quota.take(round.image().topics.by_id(id).map_or(0, |topic| topic.partitions.len()))?;
             round.accept(records);
             Ok(())
         };
@@ -76,6 +101,7 @@ pub struct CreatePartitions {
     pub seed: u64,
     /// Decide only, change nothing.
     pub validate: bool,
+    pub quota: MutationQuota,
 }
 
 impl MetadataAsk for CreatePartitions {
@@ -89,6 +115,7 @@ impl MetadataAsk for CreatePartitions {
         round.attempt(self.validate, |round| {
             let grow = |growth: Growth| {
                 let records = topics::decide_grow(round.image(), &growth, self.seed)?;
+                self.quota.take(records.len())?;
                 round.accept(records);
                 Ok(())
             };
@@ -112,6 +139,29 @@ impl MetadataAsk for AlterSettings {
         round.attempt(self.validate, |round| {
             let alter = |alteration: SettingAlteration| {
                 let records = settings::decide_alter(round.image(), &alteration, round.rules())?;
+                round.accept(records);
+                Ok(())
+            };
+            self.alterations.into_iter().map(alter).collect()
+        })
+    }
+}
+
+/// Alter the quotas of clients.
+pub struct AlterClientQuotas {
+    pub alterations: Vec<QuotaAlteration>,
+    /// Decide only, change nothing.
+    pub validate: bool,
+}
+
+impl MetadataAsk for AlterClientQuotas {
+    /// In the order of the request.
+    type Answer = Vec<Result<(), ApiError>>;
+
+    fn decide(self, round: &mut Round) -> Self::Answer {
+        round.attempt(self.validate, |round| {
+            let alter = |alteration: QuotaAlteration| {
+                let records = client_quotas::decide_alter_quotas(round.image(), &alteration)?;
                 round.accept(records);
                 Ok(())
             };

@@ -9,6 +9,7 @@ use std::io;
 
 use crate::ids::{BrokerId, KafkaUuid, ProducerId};
 use crate::metadata::brokers::Brokers;
+use crate::metadata::client_quotas::ClientQuotas;
 use crate::metadata::features::Features;
 use crate::metadata::fields::{FieldReader, FieldWriter, Malformed};
 use crate::metadata::record::{MetadataRecord, RECORD_BYTES_MIN};
@@ -43,6 +44,7 @@ pub struct ClusterImage {
     pub brokers: Brokers,
     pub topics: Topics,
     pub settings: Settings,
+    pub client_quotas: ClientQuotas,
     /// The first producer id nobody has been given yet.
     pub producer_ids: ProducerId,
 }
@@ -119,6 +121,7 @@ impl ClusterImage {
                 self.settings.set(*kind, name, key, value.as_deref());
             }
             MetadataRecord::ProducerIds { next } => self.producer_ids = *next,
+            MetadataRecord::ClientQuota { entity, key, value } => self.client_quotas.set(entity, key, *value),
         }
         Ok(())
     }
@@ -148,6 +151,7 @@ impl ClusterImage {
         records.extend(self.brokers.records());
         records.extend(self.topics.records());
         records.extend(self.settings.records());
+        records.extend(self.client_quotas.records());
         records.push(MetadataRecord::ProducerIds { next: self.producer_ids });
         records
     }

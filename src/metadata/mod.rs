@@ -9,6 +9,7 @@
 
 mod asks;
 mod brokers;
+mod client_quotas;
 mod controller;
 mod features;
 mod fields;
@@ -31,8 +32,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub use asks::{Elected, PRODUCER_IDS_PER_BLOCK};
+pub use asks::{Elected, MutationQuota, PRODUCER_IDS_PER_BLOCK};
 pub use brokers::{Broker, Brokers, Endpoint, Registration};
+pub use client_quotas::{
+    CONNECTION_CREATION_RATE, CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, ClientQuotas, PRODUCER_BYTE_RATE,
+    QuotaAlteration, QuotaEntity, QuotaFilter, QuotaMap, QuotaMatch, QuotaName, QuotaValue, REQUEST_PERCENTAGE,
+    duplicate as duplicate_quota_entity, part as quota_part,
+};
 pub use controller::{MetadataAsk, Round};
 pub use features::{FeatureUpdate, Features, UpgradeType};
 pub use image::{ActiveController, ClusterImage, ImageIndex, Misfit};
@@ -164,28 +170,35 @@ impl Metadata {
         self.asks.ask(ask).await
     }
 
-    /// Creates topics; answers in the order of `topics`. With `validate` it only says what would happen.
+    /// Creates topics as far as `quota` goes; answers in the order of `topics`. With `validate` it only says what would
+    /// happen.
     pub async fn create_topics(
         &self,
         topics: Vec<NewTopic>,
         validate: bool,
+        quota: MutationQuota,
     ) -> Result<Vec<Result<CreatedTopic, ApiError>>, ApiError> {
         let topics = topics.into_iter().map(|topic| (topic, self.env.random_uuid())).collect();
-        self.ask(asks::CreateTopics { topics, seed: self.env.random_u64(), validate }).await
+        self.ask(asks::CreateTopics { topics, seed: self.env.random_u64(), validate, quota }).await
     }
 
-    /// Deletes topics; answers in the order of `ids`.
-    pub async fn delete_topics(&self, ids: Vec<TopicId>) -> Result<Vec<Result<(), ApiError>>, ApiError> {
-        self.ask(asks::DeleteTopics { ids }).await
+    /// Deletes topics as far as `quota` goes; answers in the order of `ids`.
+    pub async fn delete_topics(
+        &self,
+        ids: Vec<TopicId>,
+        quota: MutationQuota,
+    ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
+        self.ask(asks::DeleteTopics { ids, quota }).await
     }
 
-    /// Adds partitions to topics; answers in the order of `growths`.
+    /// Adds partitions to topics as far as `quota` goes; answers in the order of `growths`.
     pub async fn create_partitions(
         &self,
         growths: Vec<Growth>,
         validate: bool,
+        quota: MutationQuota,
     ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
-        self.ask(asks::CreatePartitions { growths, seed: self.env.random_u64(), validate }).await
+        self.ask(asks::CreatePartitions { growths, seed: self.env.random_u64(), validate, quota }).await
     }
 
     /// Alters settings, each resource completely or not at all; answers in the order of `alterations`.
@@ -195,6 +208,15 @@ impl Metadata {
         validate: bool,
     ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
         self.ask(asks::AlterSettings { alterations, validate }).await
+    }
+
+    /// Alters client quotas, each entity completely or not at all; answers in the order of `alterations`.
+    pub async fn alter_client_quotas(
+        &self,
+        alterations: Vec<QuotaAlteration>,
+        validate: bool,
+    ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
+        self.ask(asks::AlterClientQuotas { alterations, validate }).await
     }
 
     /// Reserves [`PRODUCER_IDS_PER_BLOCK`] producer ids that nobody else gets.

@@ -6,6 +6,7 @@
 
 use crate::ids::{BrokerId, KafkaUuid, PartitionIndex, TopicId};
 use crate::metadata::brokers::{Broker, Endpoint};
+use crate::metadata::client_quotas::{QuotaEntity, QuotaValue};
 use crate::metadata::fields::{FieldReader, FieldWriter, Malformed};
 use crate::metadata::settings::ResourceKind;
 use crate::metadata::topics::{PartitionChange, PartitionRegistration};
@@ -39,6 +40,8 @@ pub enum MetadataRecord {
     Config { kind: ResourceKind, name: String, key: String, value: Option<String> },
     /// Producer ids below `next` have been handed out.
     ProducerIds { next: i64 },
+    /// One quota of one entity; no value means that the quota is removed.
+    ClientQuota { entity: QuotaEntity, key: String, value: Option<QuotaValue> },
 }
 
 /// What changed in a registration of epoch `epoch`.
@@ -68,6 +71,7 @@ mod tag {
     pub const PARTITION_CHANGE: u8 = 11;
     pub const CONFIG: u8 = 12;
     pub const PRODUCER_IDS: u8 = 13;
+    pub const CLIENT_QUOTA: u8 = 14;
 }
 
 /// Bytes of the smallest record: what bounds the count of a list of records.
@@ -99,6 +103,7 @@ impl MetadataRecord {
             MetadataRecord::PartitionChange { .. } => tag::PARTITION_CHANGE,
             MetadataRecord::Config { .. } => tag::CONFIG,
             MetadataRecord::ProducerIds { .. } => tag::PRODUCER_IDS,
+            MetadataRecord::ClientQuota { .. } => tag::CLIENT_QUOTA,
         }
     }
 
@@ -150,6 +155,11 @@ impl MetadataRecord {
                 out.optional(value.as_deref(), FieldWriter::str);
             }
             MetadataRecord::ProducerIds { next } => out.i64(*next),
+            MetadataRecord::ClientQuota { entity, key, value } => {
+                entity.encode(out);
+                out.str(key);
+                out.optional(*value, |out, QuotaValue(value)| out.u64(value.to_bits()));
+            }
         }
     }
 
@@ -205,6 +215,11 @@ impl MetadataRecord {
                 value: body.optional(FieldReader::string)?,
             },
             tag::PRODUCER_IDS => MetadataRecord::ProducerIds { next: body.i64()? },
+            tag::CLIENT_QUOTA => MetadataRecord::ClientQuota {
+                entity: QuotaEntity::decode(body)?,
+                key: body.string()?,
+                value: body.optional(|body| Ok(QuotaValue(f64::from_bits(body.u64()?))))?,
+            },
             _ => return Err(Malformed("an unknown record tag: written by a newer release")),
         })
     }
@@ -334,6 +349,16 @@ mod tests {
         vec(any::<i32>().prop_map(BrokerId), 0..4)
     }
 
+    fn quota_entity() -> impl Strategy<Value = QuotaEntity> {
+        let name = || option::of(".*");
+        prop_oneof![
+            name().prop_map(QuotaEntity::Client),
+            name().prop_map(QuotaEntity::User),
+            (name(), name()).prop_map(|(user, client)| QuotaEntity::UserClient { user, client }),
+            name().prop_map(QuotaEntity::Ip),
+        ]
+    }
+
     /// Any leader but the number that means "none".
     fn leader() -> impl Strategy<Value = Option<BrokerId>> {
         option::of((0..i32::MAX).prop_map(BrokerId))
@@ -415,6 +440,10 @@ mod tests {
                 value
             }),
             any::<i64>().prop_map(|next| MetadataRecord::ProducerIds { next }),
+            (quota_entity(), ".*", option::of(any::<u64>())).prop_map(|(entity, key, value)| {
+                let value = value.map(|bits| QuotaValue(f64::from_bits(bits)));
+                MetadataRecord::ClientQuota { entity, key, value }
+            }),
         ]
     }
 
@@ -515,6 +544,11 @@ mod tests {
                 value: Some("7".into()),
             },
             MetadataRecord::ProducerIds { next: 1000 },
+            MetadataRecord::ClientQuota {
+                entity: QuotaEntity::UserClient { user: Some("u".into()), client: None },
+                key: "producer_byte_rate".into(),
+                value: Some(QuotaValue(1024.0)),
+            },
         ]
     }
 
@@ -535,6 +569,6 @@ mod tests {
     #[test]
     fn every_tag_has_a_sample() {
         let tags: Vec<u8> = samples().iter().map(MetadataRecord::tag).collect();
-        assert_eq!(tags, (tag::CONTROLLER_CLAIM..=tag::PRODUCER_IDS).collect::<Vec<_>>());
+        assert_eq!(tags, (tag::CONTROLLER_CLAIM..=tag::CLIENT_QUOTA).collect::<Vec<_>>());
     }
 }

@@ -89,24 +89,33 @@ impl Runner {
         match verb {
             "create" => {
                 let topics = rest.split(" and ").map(|topic| self.new_topic(topic)).collect();
-                self.decide(asks::CreateTopics { topics, seed: 0, validate }, |answers| {
+                self.decide(asks::CreateTopics { topics, seed: 0, validate, quota: quota(&words) }, |answers| {
                     let short = |created: CreatedTopic| (created.partitions, created.replication_factor);
                     said_all(answers.into_iter().map(|answer| answer.map(short)))
                 });
             }
             "delete" => {
                 let id = self.image.topics.by_name(words.0[0]).map_or(KafkaUuid(999), |topic| topic.id);
-                self.decide(asks::DeleteTopics { ids: vec![id] }, said_all);
+                self.decide(asks::DeleteTopics { ids: vec![id], quota: quota(&words) }, said_all);
             }
             "grow" => {
                 let assignments = words.value("assign").map(broker_lists);
                 let growth = Growth { topic: words.0[0].into(), count: words.number("count", 0), assignments };
-                self.decide(asks::CreatePartitions { growths: vec![growth], seed: 0, validate }, said_all);
+                self.decide(
+                    asks::CreatePartitions { growths: vec![growth], seed: 0, validate, quota: quota(&words) },
+                    said_all,
+                );
             }
             "alter" | "replace" => {
                 let alteration = alteration(verb, &words);
                 self.decide(asks::AlterSettings { alterations: vec![alteration], validate }, said_all);
             }
+            "quotas" => match quota_alteration(&words) {
+                Ok(alteration) => {
+                    self.decide(asks::AlterClientQuotas { alterations: vec![alteration], validate }, said_all);
+                }
+                Err(refused) => writeln!(self.transcript, "= {refused}").unwrap(),
+            },
             "producer-ids" => self.decide(asks::AllocateProducerIds, |ids| format!("{ids:?}")),
             "features" => {
                 let updates = feature_updates(&words);
@@ -271,6 +280,27 @@ fn change(word: &str) -> (String, SettingChange) {
     }
 }
 
+/// `mutations=n`: a quota that says yes until n partitions were exceeded.
+fn quota(words: &Words<'_>) -> MutationQuota {
+    let Some(partitions) = words.value("mutations") else { return MutationQuota::default() };
+    let left = std::sync::atomic::AtomicI64::new(partitions.parse().unwrap());
+    MutationQuota::new(move |count| {
+        let allowed = left.load(std::sync::atomic::Ordering::Relaxed) >= 0;
+        left.fetch_sub(if allowed { count as i64 } else { 0 }, std::sync::atomic::Ordering::Relaxed);
+        allowed
+    })
+}
+
+/// `user:name`, `client-id:` (the default), `key=value`, `-key`.
+fn quota_alteration(words: &Words<'_>) -> Result<QuotaAlteration, ApiError> {
+    let parts = words.0.iter().filter_map(|word| word.split_once(':'));
+    let parts = parts.map(|(kind, name)| (kind.to_owned(), (!name.is_empty()).then(|| name.to_owned()))).collect();
+    let set = words.0.iter().filter_map(|word| word.split_once('='));
+    let set = set.map(|(key, value)| (key.to_owned(), Some(value.parse().unwrap())));
+    let unset = words.0.iter().filter_map(|word| word.strip_prefix('-')).map(|key| (key.to_owned(), None));
+    Ok(QuotaAlteration { entity: QuotaEntity::of(&parts)?, changes: set.chain(unset).collect() })
+}
+
 fn feature_updates(words: &Words<'_>) -> Vec<FeatureUpdate> {
     let upgrade_type = match (words.has("safe"), words.has("unsafe")) {
         _ if words.has("unknown") => UpgradeType::Unknown,
@@ -329,6 +359,10 @@ fn described(record: &MetadataRecord) -> String {
             .concat();
             format!("PartitionChange {}-{index}{replicas}{isr}{leader}", topic.0)
         }
+        MetadataRecord::ClientQuota { entity, key, value } => {
+            let value = value.map_or("none".to_owned(), |QuotaValue(value)| value.to_string());
+            format!("ClientQuota {:?} {key}={value}", entity.parts())
+        }
         other => format!("{other:?}"),
     }
 }
@@ -363,6 +397,11 @@ fn reassignments() {
 }
 
 #[test]
+fn quotas() {
+    run("quotas.txt");
+}
+
+#[test]
 fn features() {
     run("features.txt");
 }
@@ -394,6 +433,10 @@ const ASKS: &[&str] = &[
     "alter broker 1 k=1",
     "alter group g k=1",
     "alter group g -k",
+    "quotas user:u producer_byte_rate=1024",
+    "quotas user:u -producer_byte_rate",
+    "quotas user: client-id:c request_percentage=5 consumer_byte_rate=7",
+    "quotas ip: connection_creation_rate=3",
     "producer-ids",
     "features transaction.version=2",
     "features transaction.version=0 safe",

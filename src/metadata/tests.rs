@@ -77,7 +77,7 @@ fn topic(name: &str) -> NewTopic {
 }
 
 async fn create(metadata: &Metadata, name: &str) -> Result<CreatedTopic, ApiError> {
-    metadata.create_topics(vec![topic(name)], false).await?.remove(0)
+    metadata.create_topics(vec![topic(name)], false, MutationQuota::default()).await?.remove(0)
 }
 
 fn set(name: &str, key: &str, value: &str) -> SettingAlteration {
@@ -128,7 +128,7 @@ async fn what_is_answered_is_in_the_image() {
     assert_eq!(metadata.allocate_producer_ids().await, Ok(0..1000));
     assert_eq!(metadata.allocate_producer_ids().await, Ok(1000..2000));
 
-    assert_eq!(metadata.delete_topics(vec![created.id]).await.unwrap(), [Ok(())]);
+    assert_eq!(metadata.delete_topics(vec![created.id], MutationQuota::default()).await.unwrap(), [Ok(())]);
     assert!(metadata.image().topics.by_name("orders").is_none());
     assert!(metadata.image().settings.of(ResourceKind::Topic, "orders").is_empty(), "they go with the topic");
 }
@@ -137,7 +137,10 @@ async fn what_is_answered_is_in_the_image() {
 async fn validating_changes_nothing() {
     let metadata = start(&simulated(1), &MemoryStore::new()).await;
     let before = metadata.image();
-    let answers = metadata.create_topics(vec![topic("a"), topic("a"), topic("bad/name")], true).await.unwrap();
+    let answers = metadata
+        .create_topics(vec![topic("a"), topic("a"), topic("bad/name")], true, MutationQuota::default())
+        .await
+        .unwrap();
     let codes: Vec<_> =
         answers.into_iter().map(|answer| answer.map_or_else(|error| error.code, |_| ErrorCode::None)).collect();
     assert_eq!(codes, [ErrorCode::None, ErrorCode::TopicAlreadyExists, ErrorCode::InvalidTopicException]);

@@ -139,6 +139,9 @@ impl Reader<'_> {
     async fn run(mut self, queue: mpsc::Sender<Pending>) -> End {
         let mut phase = self.shared.phase.subscribe();
         loop {
+            if self.is_muted() && !self.unmuted(&mut phase).await {
+                return End::Done;
+            }
             self.backlog.bytes_below(UNWRITTEN_BYTES_MAX).await;
             // The place in the queue comes first: a request that was read is a request that can be answered.
             let Ok(place) = queue.reserve().await else { return End::Broken };
@@ -151,6 +154,10 @@ impl Reader<'_> {
                 Ok(next) => next,
                 Err(end) => return end,
             };
+            // It may have been muted by an earlier request while this one was on its way.
+            if self.is_muted() && !self.unmuted(&mut phase).await {
+                return End::Done;
+            }
             self.stats.requests.add(1);
             self.used.touch((self.shared.env.now() - self.shared.began).as_millis() as u64);
             let answer = match (self.shared.dispatch)(Arc::clone(self.connection), frame).await {
@@ -162,6 +169,22 @@ impl Reader<'_> {
             self.backlog.queued(&answer);
             place.send(Pending { answer, charge });
         }
+    }
+
+    fn is_muted(&self) -> bool {
+        self.connection.mute.left(|| self.shared.env.now()).is_some()
+    }
+
+    /// Waits until the client may be heard again (KIP-219). False if the network stops before.
+    async fn unmuted(&mut self, phase: &mut watch::Receiver<Phase>) -> bool {
+        while let Some(until) = self.connection.mute.left(|| self.shared.env.now()) {
+            tokio::select! {
+                biased;
+                () = reached(phase, Phase::Draining) => return false,
+                () = self.shared.env.sleep_until(until) => {}
+            }
+        }
+        true
     }
 
     /// Reads until a frame is whole.

@@ -23,7 +23,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -35,6 +35,7 @@ use tokio::time::Instant;
 
 use crate::api::context::{Connection, Services};
 use crate::api::dispatch::{self, Outcome};
+use crate::api::quotas::Quotas;
 use crate::env::{BoxFuture, Duplex, Env, Listener};
 use budget::Budget;
 use slots::{Slot, Slots};
@@ -44,6 +45,9 @@ pub use stats::{Counter, ListenerStats, Stats};
 
 /// How long a listener rests when it cannot accept, for example for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Most connections that are held open only to be closed; more are closed at once.
+const TURNED_AWAY_MAX: usize = 1000;
 
 /// What becomes of a frame. When the future is done, so is everything that must keep the order of the connection.
 pub type Dispatch = Arc<dyn Fn(Arc<Connection>, Bytes) -> BoxFuture<'static, Outcome> + Send + Sync>;
@@ -95,8 +99,8 @@ impl Listeners {
         self.bound.iter().map(|bound| (&*bound.name, bound.address))
     }
 
-    /// Accepts connections from now on.
-    pub fn serve(self, limits: Limits, dispatch: Dispatch) -> Network {
+    /// Accepts connections from now on, no faster than the limits and the quotas of addresses allow.
+    pub fn serve(self, limits: Limits, quotas: Arc<Quotas>, dispatch: Dispatch) -> Network {
         let by_listener =
             |bound: &Bound| Arc::new(ListenerStats { listener: Arc::clone(&bound.name), ..ListenerStats::default() });
         let stats = Arc::new(Stats { listeners: self.bound.iter().map(by_listener).collect() });
@@ -104,8 +108,10 @@ impl Listeners {
             budget: Budget::new(limits.in_flight_bytes_max),
             limits: ArcSwap::from_pointee(limits),
             dispatch,
+            quotas,
             slots: Slots::default(),
             pace: Pace::new(self.env.now()),
+            turned_away: Arc::new(AtomicUsize::new(0)),
             next_id: AtomicU64::new(0),
             began: self.env.now(),
             phase: watch::Sender::new(Phase::Serving),
@@ -136,7 +142,10 @@ struct Shared {
     env: Env,
     limits: ArcSwap<Limits>,
     dispatch: Dispatch,
+    quotas: Arc<Quotas>,
     slots: Slots,
+    /// Connections that came too early and are still open.
+    turned_away: Arc<AtomicUsize>,
     budget: Budget,
     pace: Pace,
     next_id: AtomicU64,
@@ -247,8 +256,27 @@ impl Acceptor {
         Ok(accepted)
     }
 
+    /// Closes a connection that came too early, when the next one may come: so its client does not come back at once.
+    fn turn_away(&self, stream: Box<dyn Duplex>, wait: Duration) {
+        self.stats.refused.add(1);
+        let turned_away = Arc::clone(&self.shared.turned_away);
+        if turned_away.fetch_add(1, Ordering::Relaxed) >= TURNED_AWAY_MAX {
+            turned_away.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let env = self.shared.env.clone();
+        self.shared.env.spawn(async move {
+            env.sleep(wait).await;
+            drop(stream);
+            turned_away.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+
     fn admit(&self, stream: Box<dyn Duplex>, peer: SocketAddr) {
         let address = peer.ip().to_canonical();
+        if let Some(wait) = self.shared.quotas.connected(address) {
+            return self.turn_away(stream, wait);
+        }
         let limit = self.shared.limits.load().per_ip(address);
         let Some(slot) = self.shared.slots.take(&self.bound.name, address, limit) else {
             self.stats.refused.add(1);

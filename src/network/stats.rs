@@ -35,7 +35,7 @@ pub struct ListenerStats {
     pub open: Counter,
     /// Connections that were accepted, refused ones not included.
     pub accepted: Counter,
-    /// Connections that were closed at once, because their address has too many.
+    /// Connections that were closed unheard, because their address has too many or comes too often.
     pub refused: Counter,
     /// Connections that ended, in any way.
     pub closed: Counter,

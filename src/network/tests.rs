@@ -1,7 +1,8 @@
 //! Connections over pipes in memory, with a clock that stands still: no test sleeps.
 //!
 //! A frame says what is to become of it: `now`, `silent`, `close`, `panic`, `park` (answered when the test says so),
-//! `sleep <ms>` or `big <bytes>`. Every answer repeats its frame, or has the bytes that were asked for.
+//! `sleep <ms>`, `mute <ms>` (of the connection) or `big <bytes>`. Every answer repeats its frame, or has the bytes
+//! that were asked for.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::sync::{Semaphore, mpsc};
 
 use super::*;
+use crate::config::{Config, Sources};
 use crate::env::Net;
 use crate::wire::reply::{Body, Response, ResponseTo};
 
@@ -111,6 +113,7 @@ struct World {
     handled: Arc<Mutex<Vec<String>>>,
     /// One permit answers one `park`.
     parked: Arc<Semaphore>,
+    quotas: Arc<Quotas>,
 }
 
 fn limits() -> Limits {
@@ -132,6 +135,11 @@ fn answer(bytes: &[u8]) -> Response {
     Response::with_body(to, Body::from_parts(vec![Bytes::copy_from_slice(bytes)])).unwrap()
 }
 
+/// Quotas without any quota.
+fn quotas(env: &Env) -> Arc<Quotas> {
+    Quotas::new(env, Config::load(Sources::default()).unwrap().config.broker())
+}
+
 /// What the scripts have seen and wait for.
 #[derive(Clone)]
 struct Script {
@@ -147,10 +155,10 @@ impl Script {
 
     fn dispatch(&self) -> Dispatch {
         let script = self.clone();
-        Arc::new(move |_, frame: Bytes| Box::pin(script.clone().run(frame)))
+        Arc::new(move |connection, frame: Bytes| Box::pin(script.clone().run(connection, frame)))
     }
 
-    async fn run(self, frame: Bytes) -> Outcome {
+    async fn run(self, connection: Arc<Connection>, frame: Bytes) -> Outcome {
         let text = String::from_utf8_lossy(&frame[..frame.len().min(20)]).into_owned();
         self.handled.lock().push(text.clone());
         let (word, number) = text.split_once(' ').unwrap_or((&text, "0"));
@@ -162,6 +170,10 @@ impl Script {
             "big" => Outcome::Now(answer(&vec![7; number])),
             "sleep" => {
                 self.env.sleep(Duration::from_millis(number as u64)).await;
+                Outcome::Now(answer(text.as_bytes()))
+            }
+            "mute" => {
+                connection.mute.until(self.env.now() + Duration::from_millis(number as u64));
                 Outcome::Now(answer(text.as_bytes()))
             }
             "park" => Outcome::Later(Box::pin(async move {
@@ -178,8 +190,10 @@ async fn world(limits: Limits) -> World {
     let env = Env::simulated(1, 0, Arc::clone(&pipes) as Arc<dyn Net>);
     let script = Script::new(&env);
     let setting = ListenerSetting { name: "PLAINTEXT".into(), host: String::new(), port: 9092 };
-    let network = Listeners::bind(&env, &[setting]).await.unwrap().serve(limits, script.dispatch());
-    World { env, pipes, network, handled: script.handled, parked: script.parked }
+    let network = Listeners::bind(&env, &[setting]).await.unwrap();
+    let quotas = quotas(&env);
+    let network = network.serve(limits, quotas.clone(), script.dispatch());
+    World { env, pipes, network, handled: script.handled, parked: script.parked, quotas }
 }
 
 impl World {
@@ -431,6 +445,45 @@ async fn connections_are_paced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_muted_connection_is_answered_and_then_not_read() {
+    let world = world(limits()).await;
+    let (mut muted, mut other) = (world.client().await, world.client().await);
+    let start = world.env.now();
+    let elapsed_ms = || (world.env.now() - start).as_millis();
+    for frame in ["park", "mute 5000", "now"] {
+        muted.send(frame.as_bytes()).await;
+    }
+    world.settle().await;
+    assert_eq!(world.handled(), 2, "what came behind waits");
+    world.parked.add_permits(1);
+    assert_eq!(muted.answer().await.as_deref(), Some(&b"park"[..]));
+    assert_eq!(muted.answer().await.as_deref(), Some(&b"mute 5000"[..]));
+    assert_eq!(other.ask("now").await.as_deref(), Some("now"));
+    assert!(elapsed_ms() < 10, "answers are not kept back, and nobody else is");
+    assert_eq!(muted.answer().await.as_deref(), Some(&b"now"[..]));
+    assert_eq!(elapsed_ms(), 5000);
+    muted.ask("mute 3600000").await;
+    world.network.stop(Duration::from_secs(1)).await;
+    assert_eq!(muted.answer().await, None, "a stop does not wait for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_above_its_quota_is_turned_away() {
+    let world = world(limits()).await;
+    world.quotas.limit_address("10.0.0.1", 2.0);
+    for _ in 0..20 {
+        assert!(world.client().await.try_ask().await, "the burst of ten seconds");
+    }
+    let start = world.env.now();
+    let mut early = world.client().await;
+    assert!(!early.try_ask().await);
+    assert_eq!((world.env.now() - start).as_millis(), 500, "it is closed when the next may come");
+    assert_eq!(world.listener().refused.value(), 1);
+    assert!(world.client().await.try_ask().await);
+    assert!(world.client_at("10.0.0.2").await.try_ask().await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn stopping_answers_what_was_asked_and_closes_the_rest() {
     let world = world(limits()).await;
     let (mut idle, mut asking) = (world.client().await, world.client().await);
@@ -529,7 +582,7 @@ async fn over_real_sockets() {
     let taken = ListenerSetting { port: address.port(), ..setting };
     let refused = Listeners::bind(&env, &[taken]).await.err().unwrap();
     assert!(refused.to_string().starts_with("listener PLAINTEXT cannot bind 127.0.0.1:"), "{refused}");
-    let network = listeners.serve(limits(), Script::new(&env).dispatch());
+    let network = listeners.serve(limits(), quotas(&env), Script::new(&env).dispatch());
     let stream = env.net().connect("127.0.0.1", address.port()).await.unwrap();
     let mut client = Client { env: env.clone(), stream };
     client.send(b"big 5000000").await;

@@ -359,8 +359,6 @@ impl Partition {
             tracing::error!(partition = %self.name(), %poison, "cannot read from disk");
             ErrorCode::KafkaStorageError
         })?;
-        let bytes: usize = batches.iter().map(Bytes::len).sum();
-        self.meters.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(Read { batches, offsets, diverging: None })
     }
 

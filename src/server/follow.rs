@@ -1,4 +1,4 @@
-//! Follows the cluster image: settings first, then partitions, then coordinators.
+//! Follows the cluster image: settings and quotas first, then partitions, then coordinators.
 //!
 //! Invariant: one task does all of it, image by image, so that a partition is never hosted with settings older than its
 //! image, and a coordinator never starts before its partition leads.
@@ -9,6 +9,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use crate::api::Services;
+use crate::api::quotas::Quotas;
 use crate::config::Config;
 use crate::coordinator::{GroupAnswer, GroupAsk, GroupCoordinator, PartitionJournal};
 use crate::env::Env;
@@ -41,23 +43,26 @@ pub(super) struct Follower {
     dynamic: SettingMaps,
     /// Tells of every change of `config`.
     changes: watch::Sender<Arc<Config>>,
+    quotas: Arc<Quotas>,
     topics: BTreeMap<TopicId, TopicName>,
     reconciler: Reconciler,
     groups: GroupCoordinator,
 }
 
 impl Follower {
-    pub(super) fn new(
-        env: &Env,
-        node: BrokerId,
-        config: Arc<ArcSwap<Config>>,
-        reconciler: Reconciler,
-        groups: GroupCoordinator,
-    ) -> Follower {
-        let base = config.load_full();
-        let dynamic = SettingMaps::default();
-        let changes = watch::Sender::new(config.load_full());
-        Follower { env: env.clone(), node, base, config, dynamic, changes, topics: BTreeMap::new(), reconciler, groups }
+    pub(super) fn new(services: &Services, reconciler: Reconciler) -> Follower {
+        Follower {
+            env: services.env.clone(),
+            node: services.node,
+            base: services.config.load_full(),
+            config: services.config.clone(),
+            dynamic: SettingMaps::default(),
+            changes: watch::Sender::new(services.config.load_full()),
+            quotas: services.quotas.clone(),
+            topics: BTreeMap::new(),
+            reconciler,
+            groups: services.groups.clone(),
+        }
     }
 
     /// Hears of every change of the settings.
@@ -79,6 +84,7 @@ impl Follower {
     /// Takes one image into effect.
     pub(super) fn follow(&mut self, image: &ClusterImage) {
         self.follow_settings(image);
+        self.quotas.follow(&image.client_quotas);
         for event in self.reconciler.reconcile(image) {
             self.hear(event);
         }

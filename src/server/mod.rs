@@ -110,7 +110,7 @@ impl Server {
             groups: groups.clone(),
         });
         let services = Arc::new(services);
-        let mut follower = Follower::new(&env, node, shared_config.clone(), reconciler, groups);
+        let mut follower = Follower::new(&services, reconciler);
         follower.follow(&metadata.image());
         let settings = follower.settings();
         env.spawn(follower.run(metadata.watch()));
@@ -119,7 +119,8 @@ impl Server {
         if shared_config.load().broker().log_cleaner_enable {
             env.spawn(Cleaner { env: env.clone(), partitions, config: shared_config.clone() }.run());
         }
-        let network = listeners.serve(Limits::of(&shared_config.load()), dispatch_to(services.clone()));
+        let network =
+            listeners.serve(Limits::of(&shared_config.load()), services.quotas.clone(), dispatch_to(services.clone()));
         env.spawn(limit(network.clone(), settings));
         let state = AtomicU8::new(broker_state::STARTING);
         let collector = Arc::new(Collector { services: services.clone(), network: network.stats(), state });

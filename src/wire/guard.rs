@@ -37,6 +37,16 @@ pub(super) fn take<'a>(kind: &Kind, cursor: &mut Cursor<'a>) -> Result<&'a [u8],
     cursor.take(ahead.cursor.position() - cursor.position())
 }
 
+/// Where the top-level field `name` of `message` begins in `body`, if it has one.
+pub fn offset_of(message: &Message, body: &[u8], name: &str) -> Option<usize> {
+    let mut walk = Walk { cursor: Cursor::new(body), elements: 0 };
+    let before = message.body.fields.iter().take_while(|field| field.name != name);
+    for field in before.clone() {
+        walk.value(&field.kind).ok()?;
+    }
+    (before.count() < message.body.fields.len()).then(|| walk.cursor.position())
+}
+
 struct Walk<'a> {
     cursor: Cursor<'a>,
     elements: usize,

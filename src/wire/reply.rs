@@ -14,7 +14,9 @@ use kafka_protocol::protocol::Encodable;
 
 use super::bridge;
 use super::frame::SIZE_BYTES;
+use super::guard;
 use super::header::put_response;
+use super::schema;
 
 /// A body that is already encoded, in pieces.
 #[derive(Clone, Default, Debug)]
@@ -43,6 +45,9 @@ impl Body {
         self.parts.concat().into()
     }
 }
+
+/// The field that tells a client to wait; an i32 wherever it exists.
+const THROTTLE_TIME: &str = "throttle_time_ms";
 
 /// A response that is ready to be written: size, header and body.
 #[derive(Clone, Debug)]
@@ -91,6 +96,24 @@ impl Response {
     /// Never true: there is always a size.
     pub fn is_empty(&self) -> bool {
         self.head.is_empty()
+    }
+
+    /// Tells the client to wait for `wait_ms` at least (KIP-219), if this version has a field for it. Copies the piece
+    /// that holds the field.
+    pub fn raise_throttle_time(&mut self, to: ResponseTo, wait_ms: i32) {
+        let Some(message) = schema::response(to.api_key, to.version) else { return };
+        let mut header = BytesMut::new();
+        put_response(&mut header, to.api_key, to.version, to.correlation_id);
+        let body_at = SIZE_BYTES + header.len();
+        let (piece, from) = match self.rest.first_mut() {
+            Some(first) if self.head.len() == body_at => (first, 0),
+            _ => (&mut self.head, body_at),
+        };
+        let Some(at) = guard::offset_of(message, &piece[from..], THROTTLE_TIME).map(|at| from + at) else { return };
+        let mut bytes = BytesMut::from(&piece[..]);
+        let Some(field) = bytes[at..].first_chunk_mut::<4>() else { return };
+        *field = i32::from_be_bytes(*field).max(wait_ms).to_be_bytes();
+        *piece = bytes.freeze();
     }
 
     fn start(to: ResponseTo) -> BytesMut {
@@ -165,9 +188,10 @@ impl Buf for Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use kafka_protocol::messages::HeartbeatResponse;
+    use kafka_protocol::messages::{HeartbeatResponse, ProduceResponse};
 
     use super::*;
+    use crate::wire::generate::Generator;
 
     const TO: ResponseTo = ResponseTo { api_key: 1, version: 12, correlation_id: 5 };
 
@@ -179,6 +203,41 @@ mod tests {
         outgoing.push(Response::encode(to, &message).unwrap());
         let bytes = outgoing.copy_to_bytes(outgoing.remaining());
         assert_eq!(&bytes[..], &[0, 0, 0, 10, 0, 0, 0, 5, 0, 0, 0, 0, 0, 27]);
+    }
+
+    #[test]
+    fn every_response_with_the_field_tells_the_client_to_wait() {
+        let mut told = 0;
+        for message in schema::messages().filter(|message| message.direction == schema::Direction::Response) {
+            let has_field = message.body.fields.iter().any(|field| field.name == THROTTLE_TIME);
+            for version in message.version_min..=message.version_max {
+                let to = ResponseTo { api_key: message.api_key, version, correlation_id: 5 };
+                let body = Generator::new(version as u64).body(message);
+                let mut response = Response::with_body(to, Body::from_parts(vec![body.clone()])).unwrap();
+                response.raise_throttle_time(to, i32::MAX);
+                let after = &response.rest[0];
+                assert_eq!(after.len(), body.len());
+                let changed = (0..body.len()).filter(|at| after[*at] != body[*at]).count();
+                assert!(changed <= 4, "{} v{version}", message.name);
+                let at = guard::offset_of(message, after, THROTTLE_TIME);
+                assert_eq!(at.is_some(), has_field, "{} v{version}", message.name);
+                if let Some(at) = at {
+                    assert_eq!(after[at..at + 4], i32::MAX.to_be_bytes(), "{} v{version}", message.name);
+                    told += 1;
+                }
+            }
+        }
+        assert!(told > 100);
+    }
+
+    #[test]
+    fn a_longer_wait_stays() {
+        let to = ResponseTo { api_key: 0, version: 9, correlation_id: 5 };
+        let mut response = Response::encode(to, &ProduceResponse::default().with_throttle_time_ms(7)).unwrap();
+        for (wait_ms, expected) in [(5, 7), (9, 9)] {
+            response.raise_throttle_time(to, wait_ms);
+            assert_eq!(response.head[response.head.len() - 5..], [0, 0, 0, expected, 0]);
+        }
     }
 
     fn body() -> Body {

@@ -1,10 +1,14 @@
 //! Cases of the APIs that describe the broker itself.
 
-use kafka_protocol::messages::DescribeClusterRequest;
+use kafka_protocol::messages::describe_user_scram_credentials_request::UserName;
+use kafka_protocol::messages::{DescribeClusterRequest, DescribeUserScramCredentialsRequest};
 use ottla::api::table;
 
 use super::{Lab, hello};
-use crate::asks::code;
+use crate::asks::{code, text};
+
+const RESOURCE_NOT_FOUND: i16 = 91;
+const DUPLICATE_RESOURCE: i16 = 92;
 
 /// ApiVersions 18: the table, and the features as the version may see them.
 pub fn api_versions(lab: &mut Lab, version: i16) {
@@ -34,6 +38,20 @@ pub fn api_versions(lab: &mut Lab, version: i16) {
     for feature in &response.finalized_features {
         assert!(feature.max_version_level > 0, "a feature at level 0 is not finalized");
     }
+}
+
+/// DescribeUserScramCredentials 50: nobody has any.
+pub fn describe_user_scram_credentials(lab: &mut Lab, version: i16) {
+    let user = |name: &str| UserName::default().with_name(text(name));
+    let mut ask = |users: Option<Vec<UserName>>| {
+        let response = lab.client.call(version, &DescribeUserScramCredentialsRequest::default().with_users(users));
+        assert_eq!((response.throttle_time_ms, response.error_code), (0, code::NONE));
+        response.results.iter().map(|result| (result.user.to_string(), result.error_code)).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(None), []);
+    assert_eq!(ask(Some(vec![])), []);
+    let named = ask(Some(vec![user("a"), user("b"), user("b")]));
+    assert_eq!(named, [("a".to_owned(), RESOURCE_NOT_FOUND), ("b".to_owned(), DUPLICATE_RESOURCE)]);
 }
 
 /// DescribeCluster 60: the one broker, where the client can reach it.

@@ -14,6 +14,9 @@ use crate::api::{Context, Reply};
 use crate::error::{ApiError, ErrorCode};
 use crate::metadata::Growth;
 
+/// From this version on a topic above the quota is refused (KIP-599).
+const STRICT_SINCE: i16 = 3;
+
 /// Asks the quorum to add the partitions and answers once they are in the image.
 pub async fn handle(ctx: &Context, request: CreatePartitionsRequest) -> Reply<CreatePartitionsResponse> {
     let duplicates = duplicates(&request.topics);
@@ -21,9 +24,11 @@ pub async fn handle(ctx: &Context, request: CreatePartitionsRequest) -> Reply<Cr
     let mut results: Vec<_> = duplicates.iter().map(|name| result(name, Some(&why))).collect();
     let unique = request.topics.iter().filter(|topic| !duplicates.contains(topic.name.as_str()));
     let wanted: Vec<Growth> = unique.map(growth).collect();
+    let mutations = ctx.mutations(STRICT_SINCE);
     if !wanted.is_empty() {
         let services = &ctx.services;
-        let asked = services.metadata.create_partitions(wanted.clone(), request.validate_only);
+        let quota = mutations.quota();
+        let asked = services.metadata.create_partitions(wanted.clone(), request.validate_only, quota);
         let outcomes = match services.within(request.timeout_ms, asked).await {
             Ok(outcomes) => outcomes,
             Err(why) => vec![Err(why); wanted.len()],
@@ -31,7 +36,8 @@ pub async fn handle(ctx: &Context, request: CreatePartitionsRequest) -> Reply<Cr
         let grown = wanted.iter().zip(outcomes);
         results.extend(grown.map(|(growth, outcome)| result(&growth.topic, outcome.err().as_ref())));
     }
-    Reply::Now(CreatePartitionsResponse::default().with_results(results))
+    let wait_ms = mutations.throttle(ctx);
+    Reply::Now(CreatePartitionsResponse::default().with_results(results).with_throttle_time_ms(wait_ms))
 }
 
 /// The names that occur more than once: none of them grows.

@@ -14,10 +14,13 @@ use crate::api::translate::{message, our_broker_ids, topic_name};
 use crate::api::{Context, Reply};
 use crate::config::Config;
 use crate::error::{ApiError, ErrorCode};
-use crate::metadata::{CreatedTopic, NewTopic};
+use crate::metadata::{CreatedTopic, MutationQuota, NewTopic};
 
 /// The topic that clusters keep their metadata in; nobody may create it (`Topic.CLUSTER_METADATA_TOPIC_NAME`).
 const CLUSTER_METADATA: &str = "__cluster_metadata";
+
+/// From this version on a topic above the quota is refused (KIP-599).
+const STRICT_SINCE: i16 = 6;
 
 /// Asks the quorum to create the topics and answers once they are in the image.
 pub async fn handle(ctx: &Context, request: CreateTopicsRequest) -> Reply<CreateTopicsResponse> {
@@ -33,28 +36,30 @@ pub async fn handle(ctx: &Context, request: CreateTopicsRequest) -> Reply<Create
     }
     let why = ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name.");
     refused.extend(duplicates.iter().map(|name| failure(name, &why)));
-    let mut results = create(ctx, wanted, request.timeout_ms, request.validate_only).await;
+    let mutations = ctx.mutations(STRICT_SINCE);
+    let mut results = create(ctx, wanted, &request, mutations.quota()).await;
     results.append(&mut refused);
-    Reply::Now(CreateTopicsResponse::default().with_topics(results))
+    let wait_ms = mutations.throttle(ctx);
+    Reply::Now(CreateTopicsResponse::default().with_topics(results).with_throttle_time_ms(wait_ms))
 }
 
 async fn create(
     ctx: &Context,
     wanted: Vec<NewTopic>,
-    timeout_ms: i32,
-    validate_only: bool,
+    request: &CreateTopicsRequest,
+    quota: MutationQuota,
 ) -> Vec<CreatableTopicResult> {
     if wanted.is_empty() {
         return Vec::new();
     }
     let services = &ctx.services;
-    let asked = services.metadata.create_topics(wanted.clone(), validate_only);
+    let asked = services.metadata.create_topics(wanted.clone(), request.validate_only, quota);
     let config = services.config.load_full();
     let result = |(topic, outcome): (&NewTopic, Result<CreatedTopic, ApiError>)| match outcome {
         Ok(created) => success(ctx.request.version, &config, topic, &created),
         Err(why) => failure(&topic.name, &why),
     };
-    match services.within(timeout_ms, asked).await {
+    match services.within(request.timeout_ms, asked).await {
         Ok(outcomes) => wanted.iter().zip(outcomes).map(result).collect(),
         Err(why) => wanted.iter().map(|topic| failure(&topic.name, &why)).collect(),
     }

@@ -14,6 +14,9 @@ use crate::error::{ApiError, ErrorCode};
 use crate::ids::TopicId;
 use crate::metadata::ClusterImage;
 
+/// From this version on a topic above the quota is refused (KIP-599).
+const STRICT_SINCE: i16 = 5;
+
 /// Asks the quorum to delete the topics and answers once they are out of the image.
 pub async fn handle(ctx: &Context, request: DeleteTopicsRequest) -> Reply<DeleteTopicsResponse> {
     let services = &ctx.services;
@@ -21,8 +24,9 @@ pub async fn handle(ctx: &Context, request: DeleteTopicsRequest) -> Reply<Delete
         return Reply::Now(switched_off(ctx.request.version, &request));
     }
     let Targets { chosen, refused: mut results } = targets(&services.metadata.image(), &request);
+    let mutations = ctx.mutations(STRICT_SINCE);
     if !chosen.is_empty() {
-        let asked = services.metadata.delete_topics(chosen.keys().copied().collect());
+        let asked = services.metadata.delete_topics(chosen.keys().copied().collect(), mutations.quota());
         let outcomes = match services.within(request.timeout_ms, asked).await {
             Ok(outcomes) => outcomes,
             Err(why) => vec![Err(why); chosen.len()],
@@ -30,7 +34,8 @@ pub async fn handle(ctx: &Context, request: DeleteTopicsRequest) -> Reply<Delete
         let deleted = chosen.iter().zip(outcomes);
         results.extend(deleted.map(|((id, name), outcome)| result(Some(name), *id, outcome.err().as_ref())));
     }
-    Reply::Now(DeleteTopicsResponse::default().with_responses(results))
+    let wait_ms = mutations.throttle(ctx);
+    Reply::Now(DeleteTopicsResponse::default().with_responses(results).with_throttle_time_ms(wait_ms))
 }
 
 fn switched_off(version: i16, request: &DeleteTopicsRequest) -> DeleteTopicsResponse {

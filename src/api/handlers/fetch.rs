@@ -5,6 +5,7 @@
 //! * Long poll: answered at once with enough bytes, an error, a diverging epoch or no time to wait; else it waits on
 //!   its partitions and reads afresh.
 //! * The first non-empty partition returns its first batch whole even above the limits (KIP-74).
+//! * Above a quota the answer is empty and nothing was fetched: the client asks for the same again, later.
 //! * Followers (replica id ≥ 0) do not exist before replication is built: such a request is refused.
 
 use std::sync::Arc;
@@ -24,6 +25,10 @@ use crate::partitions::{FetchWait, Isolation, Partition, ReadAsk};
 /// Kafka's debugging consumer reads up to the log end.
 const DEBUGGING_CONSUMER: i32 = -2;
 
+/// Bytes of an answer without partitions, and of a partition without records.
+const ANSWER_BYTES: usize = 20;
+const PARTITION_BYTES: usize = 40;
+
 /// What stays the same through one request's rounds.
 struct Fetch {
     services: Arc<Services>,
@@ -40,8 +45,7 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
     let plan = match plan(ctx, &request, replica) {
         Ok(plan) => plan,
         Err(error) => {
-            let refused = Fetched { error, session_id: 0, partitions: Vec::new() };
-            return Reply::Now(Body::from_parts(refused.encode(version)));
+            return Reply::Now(Body::from_parts(without_partitions(error, 0, 0).encode(version)));
         }
     };
     let isolation = match (replica, request.isolation_level) {
@@ -50,7 +54,7 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
         _ => Isolation::ReadUncommitted,
     };
     let limit = ctx.services.config.load().broker().fetch_max_bytes.max(1024);
-    let bytes_max = request.max_bytes.min(limit).max(0) as usize;
+    let bytes_max = (request.max_bytes.min(limit).max(0) as usize).min(ctx.fetch_bytes_max());
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let FetchPlan { session_id, session, incremental, wanted } = plan;
     let fetch = Fetch {
@@ -61,15 +65,36 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
         bytes_min: (request.min_bytes.max(0) as usize).min(bytes_max),
         wanted,
     };
+    let ctx = ctx.clone();
     Reply::Later(Box::pin(async move {
         let mut partitions = fetch.run(wait).await;
+        let wait_ms = ctx.throttle_fetch(weight(&partitions));
+        if wait_ms > 0 {
+            // A session goes on where it was; one that the client has not heard of yet comes to nothing.
+            if !incremental {
+                fetch.services.fetch_sessions.end(session_id);
+            }
+            let session_id = if incremental { session_id } else { 0 };
+            return Body::from_parts(without_partitions(ErrorCode::None, session_id, wait_ms).encode(version));
+        }
         if let Some(session) = &session {
             let mut session = session.lock();
             partitions.retain(|part| session.tell(&part.key, &news_of(part)) || !incremental);
         }
-        let answer = Fetched { error: ErrorCode::None, session_id, partitions };
+        partitions.iter().for_each(FetchedPartition::count);
+        let answer = Fetched { throttle_time_ms: 0, error: ErrorCode::None, session_id, partitions };
         Body::from_parts(answer.encode(version))
     }))
+}
+
+fn without_partitions(error: ErrorCode, session_id: i32, throttle_time_ms: i32) -> Fetched {
+    Fetched { throttle_time_ms, error, session_id, partitions: Vec::new() }
+}
+
+/// Bytes that the answer is charged with: records, and about what comes around them.
+fn weight(partitions: &[FetchedPartition]) -> usize {
+    let with_records = partitions.iter().map(FetchedPartition::bytes).filter(|bytes| *bytes > 0);
+    ANSWER_BYTES + with_records.map(|bytes| bytes + PARTITION_BYTES).sum::<usize>()
 }
 
 fn plan(ctx: &Context, request: &FetchRequest, replica: i32) -> Result<FetchPlan, ErrorCode> {
@@ -230,6 +255,7 @@ impl Fetch {
             aborted: (self.isolation == Isolation::ReadCommitted).then(Vec::new),
             diverging: read.diverging,
             batches: read.batches,
+            source: Some(partition),
         })
     }
 }

@@ -112,7 +112,8 @@ fn create_missing(ctx: &Context, request: &MetadataRequest, missing: &[&str]) {
     let allowed = request.allow_auto_topic_creation && ctx.services.config.load().broker().auto_create_topics_enable;
     if allowed {
         let legal: Vec<&str> = missing.iter().copied().filter(|name| check_topic_name(name).is_ok()).collect();
-        ctx.services.auto_create(&legal);
+        // What the client's quota does not allow is not created; it will ask again.
+        ctx.services.auto_create(&legal, ctx.mutations(0).quota());
     }
 }
 

@@ -3,6 +3,8 @@
 //! * v3–8 classic encoding, from v9 flexible; v7 zstd, which is refused before (76, KIP-110); v8 adds record errors
 //!   and a message; v10 the current leader (tagged); v13 names topics by id only.
 //! * acks=0 has no answer at all; an error closes the connection, so that the client refreshes its metadata.
+//! * The quota for bytes mutes the connection as soon as they are taken, whatever acks says; the answer waits for its
+//!   commit all the same.
 //! * Magic 0 and 1 batches are refused (87), as Kafka 4 does. Transactional batches need a transactional id (53);
 //!   transactions are not built yet, so such a batch is refused with 48.
 
@@ -56,6 +58,7 @@ pub async fn handle(ctx: &Context, request: ProduceRequest) -> Reply<ProduceResp
         }
         topics.push((topic_data.name, topic_data.topic_id, outcomes));
     }
+    let wait_ms = ctx.throttle_produce();
     if acks == 0 {
         let failed = topics.iter().flat_map(|(_, _, outcomes)| outcomes);
         let failed = failed.into_iter().any(|(_, outcome)| matches!(outcome, Outcome::Refused(_)));
@@ -75,7 +78,7 @@ pub async fn handle(ctx: &Context, request: ProduceRequest) -> Reply<ProduceResp
                     .with_partition_responses(partitions),
             );
         }
-        ProduceResponse::default().with_responses(responses)
+        ProduceResponse::default().with_responses(responses).with_throttle_time_ms(wait_ms)
     }))
 }
 
