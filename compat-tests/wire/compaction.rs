@@ -191,7 +191,7 @@ fn the_topic_of_the_groups_is_compacted() {
     let topic = client.topic("t", 1, &[]);
     client.coordinator("gone");
     let offsets_topic =
-        Topic { name: "__consumer_offsets".to_owned(), id: client.describe("__consumer_offsets").topic_id.into() };
+        Topic { name: "__consumer_offsets".to_owned(), id: client.describe("__consumer_offsets").topic_id };
     let commit = |client: &mut Client, group: &str, offset| {
         let partition = OffsetCommitRequestPartition::default().with_committed_offset(offset);
         let topic = OffsetCommitRequestTopic::default().with_name(topic.wire()).with_partitions(vec![partition]);

@@ -55,7 +55,8 @@ pub fn get_telemetry_subscriptions(lab: &mut Lab, version: i16) {
 /// PushTelemetry 72: what is pushed is read or refused, in the order of Kafka's checks.
 pub fn push_telemetry(lab: &mut Lab, version: i16) {
     // Every accepted push may be followed at once by none other: each check has a client instance of its own.
-    let wrong: [(&str, fn(PushTelemetryRequest) -> PushTelemetryRequest, i16); 8] = [
+    type Spoil = fn(PushTelemetryRequest) -> PushTelemetryRequest;
+    let wrong: [(&str, Spoil, i16); 8] = [
         ("good", |push| push, code::NONE),
         ("empty", |push| push.with_metrics(Bytes::new()), code::NONE),
         ("compressed", |push| push.with_compression_type(2).with_metrics(Bytes::from_static(&[0])), code::NONE),

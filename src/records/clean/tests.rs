@@ -199,7 +199,7 @@ fn a_spent_marker_gets_a_horizon_too() {
     assert_eq!(of(&stamped, Standing::Spent, false, NOW + 500), Cleaned::Gone);
     let empty = anew(of(&stamped, Standing::Spent, true, NOW + 500));
     assert_eq!(BatchHeader::parse(&empty).unwrap().records_count, 0);
-    assert_eq!(standings(&[empty.clone()], &Aborted::default()), [Standing::Spent]);
+    assert_eq!(standings(std::slice::from_ref(&empty), &Aborted::default()), [Standing::Spent]);
     assert_eq!(EndMarker::read(&empty), Ok(None));
 }
 

@@ -81,7 +81,7 @@ impl ReadCache {
             let Some(Some(file)) = files.get(&place.file) else { continue };
             let key = (place.file, place.at / CHUNK as u64);
             let much = share.get(&key).is_some_and(|&bytes| bytes * WANTED_SHARE >= CHUNK);
-            match self.from_chunks(file, place, much)? {
+            match self.out_of_chunks(file, place, much)? {
                 Some(value) => found[index] = Some(value),
                 None => alone.push(Wanted { index, place, file }),
             }
@@ -91,7 +91,7 @@ impl ReadCache {
     }
 
     /// The value out of the one or two chunks that hold it: those there are, or with `load` also those there are not.
-    fn from_chunks(&self, file: &ValueFile, place: Place, load: bool) -> io::Result<Option<Bytes>> {
+    fn out_of_chunks(&self, file: &ValueFile, place: Place, load: bool) -> io::Result<Option<Bytes>> {
         let (first, offset) = (place.at / CHUNK as u64, (place.at % CHUNK as u64) as usize);
         let length = place.length as usize;
         if self.chunks_max == 0 || length > CHUNK / 2 {
