@@ -63,6 +63,12 @@ def _kafka_python(options):
     return [Program("kafka-python", [python, folder / "client.py"], broker=True)]
 
 
+def _aiokafka(options):
+    folder = HERE / "aiokafka"
+    python = toolchain.python_with("aiokafka", folder / "requirements.txt")
+    return [Program("aiokafka", [python, folder / "client.py"], broker=True)]
+
+
 def _franz_go(options):
     return [Program("franz-go", [toolchain.go_program(HERE / "franz-go")], broker=True)]
 
@@ -115,6 +121,7 @@ SUITES = [
     Suite("java", "Kafka's Java client, three versions of it", _java),
     Suite("python-confluent", "librdkafka through its Python binding", _python_confluent),
     Suite("kafka-python", "the pure Python client", _kafka_python),
+    Suite("aiokafka", "the asyncio client", _aiokafka),
     Suite("franz-go", "the Go client", _franz_go),
     Suite("kafkajs", "the JavaScript client", _kafkajs),
     Suite("kill", "SIGKILL under load; nothing acknowledged may be missing", _kill),
