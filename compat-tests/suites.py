@@ -73,6 +73,18 @@ def _franz_go(options):
     return [Program("franz-go", [toolchain.go_program(HERE / "franz-go")], broker=True)]
 
 
+def _sarama(options):
+    return [Program("sarama", [toolchain.go_program(HERE / "sarama", HERE / "harness" / "go")], broker=True)]
+
+
+def _kafka_go(options):
+    return [Program("kafka-go", [toolchain.go_program(HERE / "kafka-go", HERE / "harness" / "go")], broker=True)]
+
+
+def _rdkafka(options):
+    return [Program("rdkafka", [toolchain.cargo_program(HERE / "rdkafka", "compat-rdkafka")], broker=True)]
+
+
 def _kafkajs(options):
     modules = toolchain.node_modules(HERE / "kafkajs")
     env = {"NODE_PATH": str(modules), "KAFKAJS_NO_PARTITIONER_WARNING": "1"}
@@ -122,7 +134,10 @@ SUITES = [
     Suite("python-confluent", "librdkafka through its Python binding", _python_confluent),
     Suite("kafka-python", "the pure Python client", _kafka_python),
     Suite("aiokafka", "the asyncio client", _aiokafka),
-    Suite("franz-go", "the Go client", _franz_go),
+    Suite("franz-go", "the Go client franz-go", _franz_go),
+    Suite("sarama", "the Go client sarama", _sarama),
+    Suite("kafka-go", "the Go client kafka-go", _kafka_go),
+    Suite("rdkafka", "librdkafka through its Rust binding", _rdkafka),
     Suite("kafkajs", "the JavaScript client", _kafkajs),
     Suite("kill", "SIGKILL under load; nothing acknowledged may be missing", _kill),
     Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),

@@ -88,17 +88,29 @@ def node_modules(source):
     return folder / "node_modules"
 
 
-def go_program(source):
-    """The program built from a Go module. Go fetches the newer Go that a module asks for by itself since 1.21."""
+def go_program(source, *shared):
+    """The program built from a Go module, which may use the modules in the folders `shared`.
+
+    Go fetches the newer Go that a module asks for by itself since 1.21.
+    """
     need("go")
     version = subprocess.run(["go", "env", "GOVERSION"], stdout=subprocess.PIPE, check=True).stdout.decode()
     found = re.match(r"go1\.(\d+)", version)
     if found and int(found[1]) < 21:
         raise Missing(f"Go 1.21 or newer is needed, this is {version.strip()}")
-    with entry("go", *sorted(source.glob("*.go")), source / "go.mod", source / "go.sum") as (folder, fresh):
+    files = [file for folder in (source, *shared) for file in [*sorted(folder.glob("*.go")), folder / "go.mod"]]
+    with entry("go", *files, source / "go.sum") as (folder, fresh):
         if fresh:
             run(["go", "build", "-o", folder / "client", "."], source)
     return folder / "client"
+
+
+def cargo_program(source, name):
+    """The program built from a Cargo project, always in release mode. Cargo itself knows what has to be built again."""
+    need("cargo", "make", "cc")
+    target = cache() / "compat" / f"cargo-{source.name}"
+    run(["cargo", "build", "--quiet", "--release", "--locked", "--target-dir", target], source)
+    return target / "release" / name
 
 
 def java_classes(source, version):

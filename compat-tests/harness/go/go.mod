@@ -1,0 +1,3 @@
+module ottla/compat/harness
+
+go 1.23
