@@ -11,6 +11,7 @@ from pathlib import Path
 from harness import toolchain
 
 HERE = Path(__file__).resolve().parent
+KAFKA = "4.3.1"
 JAVA_CLIENTS = ["4.4.0", "4.3.1", "3.9.1"]
 
 
@@ -91,6 +92,15 @@ def _kafkajs(options):
     return [Program("kafkajs", ["node", HERE / "kafkajs" / "main.js"], broker=True, env=env)]
 
 
+def _streams(options):
+    java = HERE / "java" / "src" / "ottla" / "compat"
+    shared = [java / name for name in ("Clients.java", "Report.java", "Samples.java")]
+    classes = toolchain.java_classes(HERE / "streams", KAFKA, *shared)
+    lines = "200000" if options.full else "2000"
+    command = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", classes, "ottla.compat.Streams", lines]
+    return [Program("streams", command, broker=True)]
+
+
 def _kill(options):
     python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
     rounds, stored = ("50", "5G") if options.full else ("5", "200M")
@@ -139,6 +149,7 @@ SUITES = [
     Suite("kafka-go", "the Go client kafka-go", _kafka_go),
     Suite("rdkafka", "librdkafka through its Rust binding", _rdkafka),
     Suite("kafkajs", "the JavaScript client", _kafkajs),
+    Suite("streams", "Kafka Streams, at least once: stores, repartitioning, windows; results computed twice", _streams),
     Suite("kill", "SIGKILL under load; nothing acknowledged may be missing", _kill),
     Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),
     Suite("image", "what the container image starts with, in a scratch root; takes root", _image),

@@ -113,11 +113,11 @@ def cargo_program(source, name):
     return target / "release" / name
 
 
-def java_classes(source, version):
-    """The class path of a Java client compiled against one version of kafka-clients."""
+def java_classes(source, version, *shared):
+    """The class path of a Java program compiled against one version of Kafka, together with the files `shared`."""
     need("mvn", "javac")
-    sources = sorted((source / "src").rglob("*.java"))
-    with entry(f"java-{version}", *sources, source / "pom.xml", extra=version) as (folder, fresh):
+    sources = [*sorted((source / "src").rglob("*.java")), *shared]
+    with entry(f"{source.name}-{version}", *sources, source / "pom.xml", extra=version) as (folder, fresh):
         if fresh:
             run(["mvn", "-q", "-B", "-f", source / "pom.xml", f"-Dkafka.version={version}",
                  "dependency:copy-dependencies", f"-DoutputDirectory={libs(folder)}", "-DincludeScope=runtime"], folder)
