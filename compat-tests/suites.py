@@ -101,6 +101,13 @@ def _streams(options):
     return [Program("streams", command, broker=True)]
 
 
+def _connect(options):
+    env = {"OTTLA_CONNECT_JARS": toolchain.java_jars(HERE / "connect", KAFKA)}
+    lines = "20000" if options.full else "500"
+    command = [sys.executable, HERE / "connect" / "files.py", "--lines", lines]
+    return [Program("connect", command, broker=True, env=env)]
+
+
 def _kill(options):
     python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
     rounds, stored = ("50", "5G") if options.full else ("5", "200M")
@@ -150,6 +157,7 @@ SUITES = [
     Suite("rdkafka", "librdkafka through its Rust binding", _rdkafka),
     Suite("kafkajs", "the JavaScript client", _kafkajs),
     Suite("streams", "Kafka Streams, at least once: stores, repartitioning, windows; results computed twice", _streams),
+    Suite("connect", "Kafka Connect, two distributed workers: a file through a topic into a file", _connect),
     Suite("kill", "SIGKILL under load; nothing acknowledged may be missing", _kill),
     Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),
     Suite("image", "what the container image starts with, in a scratch root; takes root", _image),

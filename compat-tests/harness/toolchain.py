@@ -119,11 +119,24 @@ def java_classes(source, version, *shared):
     sources = [*sorted((source / "src").rglob("*.java")), *shared]
     with entry(f"{source.name}-{version}", *sources, source / "pom.xml", extra=version) as (folder, fresh):
         if fresh:
-            run(["mvn", "-q", "-B", "-f", source / "pom.xml", f"-Dkafka.version={version}",
-                 "dependency:copy-dependencies", f"-DoutputDirectory={libs(folder)}", "-DincludeScope=runtime"], folder)
+            _copy_jars(source, version, folder)
             run(["javac", "-nowarn", "--release", "17", "-cp", f"{libs(folder)}/*", "-d", folder / "classes", *sources],
                 folder)
     return f"{folder / 'classes'}:{libs(folder)}/*"
+
+
+def java_jars(source, version):
+    """The class path of the jars that a pom.xml names, at one version of Kafka."""
+    need("java", "mvn")
+    with entry(f"{source.name}-{version}", source / "pom.xml", extra=version) as (folder, fresh):
+        if fresh:
+            _copy_jars(source, version, folder)
+    return f"{libs(folder)}/*"
+
+
+def _copy_jars(source, version, folder):
+    run(["mvn", "-q", "-B", "-f", source / "pom.xml", f"-Dkafka.version={version}", "dependency:copy-dependencies",
+         f"-DoutputDirectory={libs(folder)}", "-DincludeScope=runtime"], folder)
 
 
 def libs(folder):
