@@ -108,6 +108,12 @@ def _connect(options):
     return [Program("connect", command, broker=True, env=env)]
 
 
+def _mirror(options):
+    env = {"OTTLA_CONNECT_JARS": toolchain.java_jars(HERE / "connect", KAFKA)}
+    python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
+    return [Program("mirror", [python, HERE / "connect" / "mirror.py"], broker=True, env=env)]
+
+
 def _kill(options):
     python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
     rounds, stored = ("50", "5G") if options.full else ("5", "200M")
@@ -158,6 +164,7 @@ SUITES = [
     Suite("kafkajs", "the JavaScript client", _kafkajs),
     Suite("streams", "Kafka Streams, at least once: stores, repartitioning, windows; results computed twice", _streams),
     Suite("connect", "Kafka Connect, two distributed workers: a file through a topic into a file", _connect),
+    Suite("mirror", "MirrorMaker 2 from a real Kafka: topics, records, offsets of groups", _mirror),
     Suite("kill", "SIGKILL under load; nothing acknowledged may be missing", _kill),
     Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),
     Suite("image", "what the container image starts with, in a scratch root; takes root", _image),

@@ -46,6 +46,9 @@ class Worker(JavaProcess):
             "scheduled.rebalance.max.delay.ms": "0",
             "heartbeat.interval.ms": "500",
             "session.timeout.ms": "6000",
+            # So also for the sink's own group: a task that ends while the broker is away cannot leave it.
+            "consumer.heartbeat.interval.ms": "500",
+            "consumer.session.timeout.ms": "6000",
             "reconnect.backoff.max.ms": "500",
         }, work)
 

@@ -48,6 +48,8 @@ class JavaProcess:
 
     def log_tail(self, lines=30):
         """The last lines of its log."""
+        if not self.log.exists():
+            return "(no output)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
