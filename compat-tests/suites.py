@@ -92,6 +92,14 @@ def _kafkajs(options):
     return [Program("kafkajs", ["node", HERE / "kafkajs" / "main.js"], broker=True, env=env)]
 
 
+def _node_rdkafka(options):
+    toolchain.need("cc", "c++", "make", "python3")
+    modules = toolchain.node_modules(HERE / "node-rdkafka")
+    # Every consumer occupies a thread of the pool while it waits.
+    env = {"NODE_PATH": str(modules), "UV_THREADPOOL_SIZE": "16"}
+    return [Program("node-rdkafka", ["node", HERE / "node-rdkafka" / "main.js"], broker=True, env=env)]
+
+
 def _streams(options):
     java = HERE / "java" / "src" / "ottla" / "compat"
     shared = [java / name for name in ("Clients.java", "Report.java", "Samples.java")]
@@ -162,6 +170,7 @@ SUITES = [
     Suite("kafka-go", "the Go client kafka-go", _kafka_go),
     Suite("rdkafka", "librdkafka through its Rust binding", _rdkafka),
     Suite("kafkajs", "the JavaScript client", _kafkajs),
+    Suite("node-rdkafka", "librdkafka through its JavaScript binding", _node_rdkafka),
     Suite("streams", "Kafka Streams, at least once: stores, repartitioning, windows; results computed twice", _streams),
     Suite("connect", "Kafka Connect, two distributed workers: a file through a topic into a file", _connect),
     Suite("mirror", "MirrorMaker 2 from a real Kafka: topics, records, offsets of groups", _mirror),

@@ -84,8 +84,15 @@ def node_modules(source):
         if fresh:
             for file in files:
                 shutil.copy(file, folder / file.name)
-            run(["npm", "ci" if lock.exists() else "install", "--no-audit", "--no-fund", "--loglevel=error"], folder)
+            run(["npm", "ci" if lock.exists() else "install", "--no-audit", "--no-fund", "--loglevel=error"], folder,
+                _node_headers())
     return folder / "node_modules"
+
+
+def _node_headers():
+    """Where a package with C++ in it finds Node's headers: beside Node, if they are there, and not on the web."""
+    prefix = Path(shutil.which("node")).resolve().parent.parent
+    return {"npm_config_nodedir": str(prefix)} if (prefix / "include" / "node" / "node.h").exists() else {}
 
 
 def go_program(source, *shared):

@@ -4,7 +4,7 @@
 
 const assert = require('node:assert')
 const { Reader, newProducer } = require('./support')
-const { number, numberOf } = require('./samples')
+const { number, numberOf } = require('../harness/js/samples')
 
 const TOPIC = 'group-load'
 const PARTITIONS = 6

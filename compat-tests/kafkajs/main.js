@@ -4,7 +4,7 @@
 const assert = require('node:assert')
 const support = require('./support')
 const { growAndShrink } = require('./group')
-const { BASE_MS, number, numberOf, sample, same } = require('./samples')
+const { BASE_MS, number, numberOf, sample, same } = require('../harness/js/samples')
 
 const { CODECS, LIMIT_MS, Reader, check, control, kafka, newProducer } = support
 const RECORDS = 200

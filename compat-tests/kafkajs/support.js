@@ -1,10 +1,10 @@
-// The client with the settings of these checks, the codecs, the lines that the driver reads and the control line to it.
+// The client with the settings of these checks, and the codecs.
 'use strict'
 
-const net = require('node:net')
 const zlib = require('node:zlib')
 const { CompressionCodecs, CompressionTypes, Kafka, Partitioners, logLevel } = require('kafkajs')
 const Snappy = require('kafkajs-snappy')
+const { LIMIT_MS, check, control, exitCode, within } = require('../harness/js/report')
 
 // The LZ4 plug-in takes a program that has `fetch` for a browser and asks the web for its own file; Node has both.
 const { fetch } = globalThis
@@ -12,7 +12,6 @@ delete globalThis.fetch
 const LZ4 = require('kafkajs-lz4')
 globalThis.fetch = fetch
 
-const LIMIT_MS = 60_000
 const CODECS = {
   none: CompressionTypes.None,
   gzip: CompressionTypes.GZIP,
@@ -27,8 +26,6 @@ const kafka = new Kafka({
   logLevel: logLevel.NOTHING,
   retry: { initialRetryTime: 50, maxRetryTime: 500, retries: 100 },
 })
-
-let failed = 0
 
 // The library comes with gzip only; the others are its plug-ins. Newer Node brings zstd itself.
 async function registerCodecs() {
@@ -48,36 +45,6 @@ async function registerCodecs() {
   })
 }
 
-// Runs one check. A failure is reported and does not stop the checks that follow.
-async function check(name, body) {
-  const began = Date.now()
-  try {
-    await body()
-    console.log(`check ${name} ok ${((Date.now() - began) / 1000).toFixed(1)} s`)
-  } catch (error) {
-    failed++
-    console.log(error.stack)
-    console.log(`check ${name} failed ${String(error).replace(/\s+/g, ' ').slice(0, 300)}`)
-  }
-}
-
-// Sends a word to the driver (harness/control.py) and waits until the broker is ready again.
-function control(word) {
-  const [host, port] = process.env.OTTLA_CONTROL.split(':')
-  return new Promise((resolve, reject) => {
-    let answer = ''
-    const socket = net.connect(Number(port), host, () => socket.write(`${word}\n`))
-    socket.on('error', reject)
-    socket.on('data', (data) => {
-      answer += data
-      if (!answer.includes('\n')) return
-      socket.end()
-      console.log(`# ${word}: ${answer.trim()} s`)
-      answer.startsWith('ready') ? resolve() : reject(new Error(`${word}: ${answer}`))
-    })
-  })
-}
-
 async function newProducer(idempotent) {
   const settings = { createPartitioner: Partitioners.DefaultPartitioner, idempotent, allowAutoTopicCreation: false }
   if (idempotent) {
@@ -87,15 +54,6 @@ async function newProducer(idempotent) {
   const producer = kafka.producer(settings)
   await producer.connect()
   return producer
-}
-
-// Waits for a promise, but not for ever.
-function within(what, promise, limitMs = LIMIT_MS) {
-  let timer
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what()} after ${limitMs} ms`)), limitMs)
-  })
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
 // A consumer that collects what it reads; `until` waits for a condition that every record may change.
@@ -155,7 +113,7 @@ module.exports = {
   Reader,
   check,
   control,
-  exitCode: () => (failed ? 1 : 0),
+  exitCode,
   kafka,
   newProducer,
   registerCodecs,

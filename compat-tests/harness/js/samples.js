@@ -1,4 +1,4 @@
-// The records of compat-tests/harness/records.py: record i is a function of i, and every shape occurs.
+// The records of harness/records.py: record i is a function of i, and every shape occurs.
 'use strict'
 
 const assert = require('node:assert')
