@@ -1,4 +1,4 @@
-"""A Java process of the official distribution: a Connect worker or MirrorMaker 2. Ended, at the latest, with the suite."""
+"""A Java process of the official distribution: a Connect worker or MirrorMaker 2. It ends with the suite."""
 
 import atexit
 import os

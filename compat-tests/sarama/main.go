@@ -61,10 +61,11 @@ func ask(question func(sarama.ClusterAdmin) error) error {
 }
 
 func (library) CreateTopic(topic string, partitions int, settings map[string]string) error {
-	detail := &sarama.TopicDetail{NumPartitions: int32(partitions), ReplicationFactor: 1, ConfigEntries: map[string]*string{}}
+	entries := map[string]*string{}
 	for key, value := range settings {
-		detail.ConfigEntries[key] = &value
+		entries[key] = &value
 	}
+	detail := &sarama.TopicDetail{NumPartitions: int32(partitions), ReplicationFactor: 1, ConfigEntries: entries}
 	err := ask(func(admin sarama.ClusterAdmin) error { return admin.CreateTopic(topic, detail, false) })
 	if errors.Is(err, sarama.ErrTopicAlreadyExists) {
 		return harness.ErrExists

@@ -218,13 +218,6 @@ pub fn fill(topic: &str, partitions: usize, count: usize) -> Checked {
 /// A consumer, with a group or without; it leaves its group when it is dropped.
 pub struct Consumer(BaseConsumer);
 
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        // Leaves now: what the library does when it drops a consumer takes until the session times out.
-        self.0.unsubscribe();
-    }
-}
-
 impl Consumer {
     /// A member of a group.
     pub fn member(group: &str, topic: &str) -> Checked<Consumer> {

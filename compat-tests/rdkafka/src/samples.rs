@@ -44,7 +44,7 @@ pub fn sample(i: usize) -> Record {
         (key, value) = (Some(format!("gone-{i}").into_bytes()), None);
     }
     let mut headers = Vec::new();
-    if i % 2 == 0 {
+    if i.is_multiple_of(2) {
         headers.push(("trace".to_owned(), Some(format!("t-{i}").into_bytes())));
         headers.push(("empty".to_owned(), Some(Vec::new())));
         headers.push(("trace".to_owned(), Some(b"again".to_vec())));

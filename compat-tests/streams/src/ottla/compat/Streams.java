@@ -11,6 +11,7 @@ import java.util.Map;
 import java.util.Properties;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Predicate;
@@ -21,6 +22,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.serialization.Serdes;
@@ -74,7 +76,8 @@ public final class Streams {
             await("counts", "half of the words", counts -> counts.equals(text(expected)));
         }
         sendLines("lines", lines / 2, lines / 2 + 50, expected); // while nobody counts
-        try (Job second = new Job("word-count", "second", topology); Job third = new Job("word-count", "third", topology)) {
+        try (Job second = new Job("word-count", "second", topology);
+                Job third = new Job("word-count", "third", topology)) {
             sendLines("lines", lines / 2 + 50, lines, expected);
             await("counts", "all words", counts -> counts.equals(text(expected)));
         }
@@ -211,8 +214,9 @@ public final class Streams {
 
     private static String setting(String topic, String key) throws Exception {
         ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
-        Config found = admin.describeConfigs(List.of(resource)).all().get(Clients.LIMIT_S, TimeUnit.SECONDS).get(resource);
-        return found.get(key).value();
+        Map<ConfigResource, Config> found =
+                admin.describeConfigs(List.of(resource)).all().get(Clients.LIMIT_S, TimeUnit.SECONDS);
+        return found.get(resource).get(key).value();
     }
 
     private static String line(int i) {
@@ -226,13 +230,17 @@ public final class Streams {
     }
 
     /** Sends lines, waits until they are acknowledged, and adds their words to what is expected. */
-    private static void sendLines(String topic, int from, int until, Map<String, Long> expected) {
+    private static void sendLines(String topic, int from, int until, Map<String, Long> expected) throws Exception {
+        List<Future<RecordMetadata>> sent = new ArrayList<>();
         try (KafkaProducer<byte[], byte[]> producer = Clients.producer("lz4", true)) {
             for (int i = from; i < until; i++) {
                 byte[] line = Samples.bytes(line(i));
-                producer.send(new ProducerRecord<>(topic, i % PARTITIONS, null, line));
+                sent.add(producer.send(new ProducerRecord<>(topic, i % PARTITIONS, null, line)));
                 count(line, expected);
             }
+        }
+        for (Future<RecordMetadata> one : sent) {
+            one.get(); // closing the producer has waited for it; a refusal is thrown here
         }
     }
 
@@ -261,14 +269,15 @@ public final class Streams {
             consumer.assign(Clients.places(topic, partitions));
             consumer.seekToBeginning(consumer.assignment());
             while (!done.test(latest)) {
-                require(System.nanoTime() < deadline, what + ": not reached, " + latest.size() + " keys " + latest);
+                require(System.nanoTime() < deadline, what + ": not reached, " + latest.size() + " keys");
                 consumer.poll(Duration.ofMillis(500)).forEach(record -> note(record, latest));
             }
         }
     }
 
     private static void note(ConsumerRecord<byte[], byte[]> record, Map<String, String> latest) {
-        latest.put(new String(record.key(), StandardCharsets.UTF_8), new String(record.value(), StandardCharsets.UTF_8));
+        String key = new String(record.key(), StandardCharsets.UTF_8);
+        latest.put(key, new String(record.value(), StandardCharsets.UTF_8));
     }
 
     private static Map<String, String> latest(String topic) {
