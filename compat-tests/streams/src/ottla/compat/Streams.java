@@ -210,6 +210,11 @@ public final class Streams {
     private static void create(String topic, int partitions, Map<String, String> settings) throws Exception {
         NewTopic wanted = new NewTopic(topic, partitions, (short) 1).configs(settings);
         admin.createTopics(List.of(wanted)).all().get(Clients.LIMIT_S, TimeUnit.SECONDS);
+        // A broker may answer before its metadata has the topic; whoever asks about it next must find it.
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(Clients.LIMIT_S);
+        while (!admin.listTopics().names().get(Clients.LIMIT_S, TimeUnit.SECONDS).contains(topic)) {
+            require(System.nanoTime() < deadline, "the new topic " + topic + " is not listed");
+        }
     }
 
     private static String setting(String topic, String key) throws Exception {
