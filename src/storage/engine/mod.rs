@@ -4,14 +4,16 @@
 //! * Writes are applied in the order of [`Engine::submit`], each of them whole or not at all, also after a crash.
 //! * `done` is called exactly once per write, in order, after the write is on stable storage (with `sync`), or with a
 //!   failure.
-//! * After a failure the engine is *poisoned*: every later write is refused, nothing is retried (an fsync error is
-//!   final).
+//! * A write for which the disk has no room waits until there is some, and the writes behind it with it.
+//! * After any other failure the engine is *poisoned*: every later write is refused, nothing is retried (an fsync error
+//!   is final).
 //! * Reads see every write whose `done` was called; they may see later ones.
 //!
 //! The lane's queue is bounded by [`Engine::room`]: whoever produces waits there, before the first byte is queued.
 
 mod direct;
 mod frozen;
+mod full;
 mod groups;
 mod memory;
 mod reads;
@@ -31,6 +33,7 @@ use tokio::sync::Notify;
 
 use super::keys::{Family, Key};
 use crate::env::Env;
+use full::{Failure, Fullness, ROOM_PAUSE};
 
 pub use frozen::{Batch, Frozen, FrozenStore, Row};
 pub use memory::MemoryDisk;
@@ -137,6 +140,7 @@ pub(super) struct Lane {
     dead: Mutex<BTreeMap<Key, Key>>,
     /// Groups committed so far: one sync each.
     groups: AtomicU64,
+    fullness: Fullness,
     ended: Mutex<bool>,
     ended_signal: Condvar,
 }
@@ -198,6 +202,7 @@ impl Lane {
         if let Err(poison) = &outcome {
             self.poison_with(poison.clone());
         }
+        self.fullness.passed();
         self.groups.fetch_add(1, Ordering::Relaxed);
         let mut bytes = 0;
         for write in group {
@@ -211,6 +216,14 @@ impl Lane {
         if before > QUEUE_BYTES_MAX && before - bytes <= QUEUE_BYTES_MAX {
             self.drained.notify_waiters();
         }
+    }
+
+    /// Waits for room on the disk, a moment; false if the engine is closed. Blocking.
+    fn wait_for_room(&self, why: &str) -> bool {
+        self.fullness.begin(why);
+        // Producers wait for nothing that may take so long: they are refused.
+        self.drained.notify_waiters();
+        self.fullness.wait(why)
     }
 
     fn poison_with(&self, poison: Poisoned) {
@@ -255,7 +268,7 @@ impl Engine {
                 let refused = lane_of_thread.poison.lock().clone();
                 let outcome = match refused {
                     Some(poison) => Err(poison),
-                    None => worker.write(&group, sync),
+                    None => worker.write(&group, sync, &|why| lane_of_thread.wait_for_room(why)),
                 };
                 lane_of_thread.finish(group, outcome);
             }
@@ -278,8 +291,17 @@ impl Engine {
         let (disk_of_lane, lane_of_task, env_of_task, sync) = (disk.clone(), lane.clone(), env.clone(), options.sync);
         env.spawn(async move {
             while let Some(group) = lane_of_task.next_group().await {
-                let ops = group.iter().map(|write| write.ops.clone()).collect();
-                let outcome = disk_of_lane.write(&env_of_task, ops, sync).await;
+                let outcome = loop {
+                    let ops = group.iter().map(|write| write.ops.clone()).collect();
+                    match disk_of_lane.write(&env_of_task, ops, sync).await {
+                        Err(Failure::NoRoom(why)) if !lane_of_task.fullness.has_ended() => {
+                            lane_of_task.fullness.begin(&why);
+                            lane_of_task.drained.notify_waiters();
+                            env_of_task.sleep(ROOM_PAUSE).await;
+                        }
+                        outcome => break outcome.map_err(Poisoned::from),
+                    }
+                };
                 lane_of_task.finish(group, outcome);
             }
             lane_of_task.end();
@@ -318,12 +340,12 @@ impl Engine {
         outcome.await.unwrap_or_else(|_| Err(Poisoned("closed".into())))
     }
 
-    /// Waits until the lane's queue is below its bound.
+    /// Waits until the lane's queue is below its bound. A full disk is not waited for.
     pub async fn room(&self) {
         let lane = &self.0.lane;
         loop {
             let drained = lane.drained.notified();
-            if lane.queued_bytes.load(Ordering::Acquire) <= QUEUE_BYTES_MAX {
+            if lane.queued_bytes.load(Ordering::Acquire) <= QUEUE_BYTES_MAX || self.is_full() {
                 return;
             }
             drained.await;
@@ -333,6 +355,21 @@ impl Engine {
     /// Why the engine takes no more writes, if it does not.
     pub fn poison(&self) -> Option<Poisoned> {
         self.0.lane.poison.lock().clone()
+    }
+
+    /// Takes the directory offline.
+    pub fn give_up(&self, poison: Poisoned) {
+        self.0.lane.poison_with(poison);
+    }
+
+    /// True while writes wait for room on the disk.
+    pub fn is_full(&self) -> bool {
+        self.0.lane.fullness.is_full()
+    }
+
+    /// Bytes that wait for the lane.
+    pub fn queued_bytes(&self) -> usize {
+        self.0.lane.queued_bytes.load(Ordering::Relaxed)
     }
 
     /// Group commits so far.
@@ -433,6 +470,7 @@ impl Engine {
     pub fn close(&self, wait: bool) {
         let lane = &self.0.lane;
         lane.queue.lock().closed = true;
+        lane.fullness.end();
         lane.filled.notify_all();
         lane.filled_async.notify_waiters();
         lane.filled_async.notify_one();
