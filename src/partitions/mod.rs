@@ -149,7 +149,7 @@ impl Partitions {
         let partitions = self.clone();
         env.blocking(move || {
             for directory in &partitions.0.directories {
-                if let Err(poison) = directory.engine().reclaim() {
+                if let Err(poison) = directory.reclaim() {
                     tracing::warn!(directory = %directory.path.display(), %poison, "cannot give disk space back");
                 }
             }

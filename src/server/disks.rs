@@ -58,20 +58,28 @@ impl Disks {
             }
         }
         let cluster_id = agree(env, &locked, settings, new_cluster)?;
-        for (_, directory) in &mut locked {
+        let mut identified = Vec::new();
+        for (index, mut directory) in locked {
             if directory.identity.is_none() {
                 let (cluster_id, directory_id) = (cluster_id.to_string(), env.random_uuid());
-                directory.identify(Identity { cluster_id, node_id: settings.node_id, directory_id })?;
+                match directory.identify(Identity { cluster_id, node_id: settings.node_id, directory_id }) {
+                    Err(NotTaken::Unreadable(why)) if index > 0 => {
+                        lost.push(lose(index, &paths[index], Some(directory), &why));
+                        continue;
+                    }
+                    outcome => outcome?,
+                }
             }
+            identified.push((index, directory));
         }
-        let directory_id = locked.first().and_then(|(_, directory)| directory.identity.as_ref());
+        let directory_id = identified.first().and_then(|(_, directory)| directory.identity.as_ref());
         let directory_id = directory_id.map(|identity| identity.directory_id).unwrap_or_default();
         let options = dir_options(settings);
         // The metadata store is opened beside the first data directory: a start waits for the slower of the two.
         let metadata = open_beside(env, &first.join("metadata"))?;
         let mut directories = Vec::new();
         let mut failures = Vec::new();
-        for (index, locked) in locked {
+        for (index, locked) in identified {
             match DataDir::open(env, &locked, &options) {
                 Ok(directory) => directories.push(Arc::new(directory)),
                 Err(why) => failures.push((index, locked, why)),

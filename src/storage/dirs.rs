@@ -167,6 +167,10 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, NotTaken> {
     Ok(Some(Identity { cluster_id: value("cluster.id")?, node_id, directory_id }))
 }
 
+/// Files of records that a volume holds at least, and the size below which there is no point in more of them.
+const VALUE_FILES_MIN: u64 = 64;
+const VALUE_FILE_BYTES_MIN: u64 = 4 << 20;
+
 /// How much memory and safety a directory gets.
 #[derive(Clone, Debug)]
 pub struct DirOptions {
@@ -175,6 +179,12 @@ pub struct DirOptions {
     pub tail_bytes: usize,
     /// `ottla.disk.reserve.bytes`.
     pub reserve_bytes: i64,
+}
+
+fn space_of(path: &Path) -> Option<Space> {
+    let volume = rustix::fs::statvfs(path).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
+    Some(Space { total_bytes: bytes(volume.f_blocks), usable_bytes: bytes(volume.f_bavail) })
 }
 
 /// An open data directory.
@@ -199,7 +209,13 @@ impl DataDir {
         let shown = locked.path.display();
         let identity = locked.identity.as_ref().ok_or_else(|| format!("{shown}: has no identity"))?;
         let lock = locked.lock.try_clone().map_err(|e| format!("log.dirs: cannot hold the lock of {shown}: {e}"))?;
-        let engine = Engine::open(env, &locked.path.join("records"), &options.engine)
+        let mut engine_options = options.engine.clone();
+        if let Some(space) = space_of(&locked.path) {
+            // On a small volume, space comes back in smaller units.
+            let by_volume = (space.total_bytes / VALUE_FILES_MIN).max(VALUE_FILE_BYTES_MIN);
+            engine_options.value_file_bytes_max = engine_options.value_file_bytes_max.min(by_volume);
+        }
+        let engine = Engine::open(env, &locked.path.join("records"), &engine_options)
             .map_err(|poison| format!("log.dirs: cannot open the records in {shown}: {poison}"))?;
         DataDir::over(engine, identity.directory_id, locked.path.clone(), Holder::Disk { _lock: lock }, options)
     }
@@ -269,9 +285,14 @@ impl DataDir {
         if let Holder::Memory(disk) = &self.holder {
             return disk.space();
         }
-        let volume = rustix::fs::statvfs(&self.path).ok()?;
-        let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
-        Some(Space { total_bytes: bytes(volume.f_blocks), usable_bytes: bytes(volume.f_bavail) })
+        space_of(&self.path)
+    }
+
+    /// Gives the disk space of deleted records back. Blocking.
+    pub fn reclaim(&self) -> Result<(), Poisoned> {
+        // What lives is written anew before the old is deleted.
+        let room = self.space().map_or(u64::MAX, |space| space.usable_bytes / 2);
+        self.home.engine.reclaim(room)
     }
 
     /// Puts a copy of the directory, without the metadata store, into the folder `to`, while writes go on. Blocking.

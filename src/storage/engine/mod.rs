@@ -415,10 +415,9 @@ impl Engine {
     }
 
     /// Gives the disk space of the batches deleted since the last call back; does nothing if there are none. Blocking;
-    /// writes living batches anew if too many dead ones lie beside them. One at a time: a second caller finds nothing
-    /// left to
-    /// do.
-    pub fn reclaim(&self) -> Result<(), Poisoned> {
+    /// writes living batches anew if too many dead ones lie beside them, `room` bytes at a time. One at a time: a second
+    /// caller finds nothing left to do.
+    pub fn reclaim(&self, room: u64) -> Result<(), Poisoned> {
         let _alone = self.0.reclaiming.lock();
         let dead = std::mem::take(&mut *self.0.lane.dead.lock());
         let Backend::Rocks(store) = &self.0.backend else { return Ok(()) };
@@ -426,7 +425,7 @@ impl Engine {
             return Ok(());
         }
         let ranges: Vec<(Key, Key)> = dead.into_iter().collect();
-        let reclaimed = store.reclaim(&ranges).and_then(|moves| self.carry_out(store, moves));
+        let reclaimed = store.compact(&ranges).and_then(|()| self.carry_out(store, room));
         if reclaimed.is_err() {
             // The next call tries again.
             self.0.lane.dead.lock().extend(ranges);
@@ -434,18 +433,23 @@ impl Engine {
         reclaimed
     }
 
-    fn carry_out(&self, store: &rocks::Store, moves: Vec<Vec<Op>>) -> Result<(), Poisoned> {
-        if moves.is_empty() {
-            return Ok(());
+    fn carry_out(&self, store: &rocks::Store, room: u64) -> Result<(), Poisoned> {
+        loop {
+            let (moves, more) = store.reclaim(room)?;
+            if moves.is_empty() {
+                return Ok(());
+            }
+            for ops in moves {
+                // One at a time, so that producers never wait behind more than one of them.
+                let (told, outcome) = std::sync::mpsc::sync_channel(1);
+                let write = Write { ops, ..Write::default() }.when_done(move |fate| drop(told.send(fate)));
+                self.submit(write)?;
+                outcome.recv().unwrap_or_else(|_| Err(Poisoned("closed".into())))?;
+            }
+            if !more {
+                return store.drop_dead_files();
+            }
         }
-        for ops in moves {
-            // One at a time, so that producers never wait behind more than one of them.
-            let (told, outcome) = std::sync::mpsc::sync_channel(1);
-            let write = Write { ops, ..Write::default() }.when_done(move |fate| drop(told.send(fate)));
-            self.submit(write)?;
-            outcome.recv().unwrap_or_else(|_| Err(Poisoned("closed".into())))?;
-        }
-        store.drop_dead_files()
     }
 
     /// Tells that batches of `range` were overwritten or deleted one by one, so that the next reclaim looks for their

@@ -358,17 +358,23 @@ impl Store {
         rows.status().map_err(failed("scan"))
     }
 
-    /// Lets compaction eat the tombstones of `ranges`, deletes value files in which nothing lives, and says which
-    /// batches to move so that more files can go: those that share a file with the dead, if the dead are too many.
-    pub(super) fn reclaim(&self, ranges: &[(Key, Key)]) -> Result<Vec<Vec<Op>>, Poisoned> {
+    /// Lets compaction eat the tombstones of `ranges`.
+    pub(super) fn compact(&self, ranges: &[(Key, Key)]) -> Result<(), Poisoned> {
         let batches = self.family(Family::Batches)?;
-        let closed = self.flushed_files()?;
+        self.flush(true)?;
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         for (from, to) in ranges {
             self.0.rows.compact_range_cf_opt(batches, Some(from), Some(to), &options);
         }
+        Ok(())
+    }
+
+    /// Deletes value files in which nothing lives, and says which batches to move so that more files can go: those that
+    /// share a file with the dead, if the dead are too many. They fit into `room` bytes; true if there would be more.
+    pub(super) fn reclaim(&self, room: u64) -> Result<(Vec<Vec<Op>>, bool), Poisoned> {
+        let closed = self.flushed_files()?;
         let living = self.living()?;
         let (mut all, mut dead, mut mixed) = (0, 0, Vec::new());
         for (number, size) in closed {
@@ -383,14 +389,19 @@ impl Store {
             }
         }
         mixed.sort_unstable();
-        let mut victims = Vec::new();
+        let (mut victims, mut moved) = (Vec::new(), 0);
         while dead * 100 > all * GARBAGE_PERCENT_MAX
             && let Some((_, number, size, garbage)) = mixed.pop()
         {
+            moved += size - garbage;
+            if moved > room {
+                let more = !victims.is_empty();
+                return Ok((self.moves(&victims)?, more));
+            }
             (all, dead) = (all - size, dead - garbage);
             victims.push(number);
         }
-        self.moves(&victims)
+        Ok((self.moves(&victims)?, false))
     }
 
     /// Number and size of the value files that no start will read groups from: what is flushed before they are looked

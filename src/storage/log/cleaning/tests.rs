@@ -276,7 +276,7 @@ fn run(steps: Vec<Step>, tail_bytes: usize) {
                 rig.log.delete_before(offset, |_| {}).unwrap();
             }
             Step::Reopen { killed } => rig = rig.reopen(killed),
-            Step::Reclaim => rig.engine.reclaim().unwrap(),
+            Step::Reclaim => rig.engine.reclaim(u64::MAX).unwrap(),
         }
         let start = rig.log.log_start();
         let found = rig.read(start);
