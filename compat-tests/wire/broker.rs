@@ -62,8 +62,9 @@ impl Broker {
     }
 
     /// A broker over directories that belong to the test, separated by commas.
-    pub fn over(log_dirs: &str) -> Broker {
-        let start = start_of(&[("log.dirs", log_dirs)]);
+    pub fn over(log_dirs: &str, settings: &[(&str, &str)]) -> Broker {
+        let settings: Vec<_> = settings.iter().copied().chain([("log.dirs", log_dirs)]).collect();
+        let start = start_of(&settings);
         Broker::run(None, Company::Others { _guard: COMPANY.read() }, Server::start(Env::real(), start))
     }
 

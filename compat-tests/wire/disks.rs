@@ -150,6 +150,16 @@ fn a_disk_that_fails_takes_only_its_own_partitions_offline() {
     }
 }
 
+#[test]
+fn a_cordoned_directory_gets_no_new_partitions() {
+    let root = tempfile::tempdir().expect("a directory");
+    let [first, second] = ["a", "b"].map(|name| root.path().join(name).display().to_string());
+    let broker = Broker::over(&format!("{first},{second}"), &[("cordoned.log.dirs", &first)]);
+    let mut client = broker.client();
+    let topic = client.topic("t", 3, &[]);
+    assert_eq!(log_dirs(&mut client, &topic), [(code::NONE, vec![]), (code::NONE, vec![0, 1, 2])]);
+}
+
 /// Makes the records of a directory impossible to open; returns how to undo that.
 fn damage(directory: &Path) -> impl FnOnce() {
     let (records, aside) = (directory.join("records"), directory.join("records.aside"));
@@ -166,7 +176,7 @@ fn a_damaged_directory_does_not_stop_a_start_and_comes_back_whole() {
     let root = tempfile::tempdir().expect("a directory");
     let (first, second) = (root.path().join("a"), root.path().join("b"));
     let both = format!("{},{}", first.display(), second.display());
-    let broker = Broker::over(&both);
+    let broker = Broker::over(&both, &[]);
     let mut client = broker.client();
     let topic = client.topic("t", PARTITIONS, &[]);
     for partition in 0..PARTITIONS {
@@ -176,7 +186,7 @@ fn a_damaged_directory_does_not_stop_a_start_and_comes_back_whole() {
     drop((client, broker));
     for (index, damaged) in [&second, &first].into_iter().enumerate() {
         let repair = damage(damaged);
-        let broker = Broker::over(&both);
+        let broker = Broker::over(&both, &[]);
         let mut client = broker.client();
         let (lost, kept) = (&before[1 - index].1, &before[index].1);
         for &partition in lost {
@@ -194,7 +204,7 @@ fn a_damaged_directory_does_not_stop_a_start_and_comes_back_whole() {
         drop((client, broker));
         repair();
     }
-    let broker = Broker::over(&both);
+    let broker = Broker::over(&both, &[]);
     let mut client = broker.client();
     assert_eq!(log_dirs(&mut client, &topic), before);
     for partition in 0..PARTITIONS {

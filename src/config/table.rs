@@ -410,7 +410,7 @@ settings! {
             "Data directory, when log.dirs is not set.";
         "log.dirs" log_dirs: Vec<String> = "./ottla-data", DistinctNonEmpty, ReadOnly, Yes, "Data directories.";
         "cordoned.log.dirs" cordoned_log_dirs: Vec<String> = "", Distinct, PerBroker,
-            Ignored("data directories cannot be set aside yet"),
+            Partly("a broker whose directories are all cordoned still gets new partitions"),
             "Data directories that take no new replicas.";
         "log.segment.bytes" log_segment_bytes: i32 = "1073741824", AtLeast(1048576), ClusterWide,
             Partly("bounds the size of a batch, and how much of a compacted log is active"),

@@ -85,6 +85,6 @@ fn log_dir(directory: &DataDir, hosted: &[Arc<Partition>]) -> LogDir {
     }
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -116,7 +116,8 @@ impl Partitions {
 
     /// Data directories in which records are refused for want of room.
     pub fn full_directories(&self) -> Vec<&Path> {
-        let full = self.0.directories.iter().filter(|directory| directory.is_full());
+        let online = self.0.directories.iter().filter(|directory| directory.engine().poison().is_none());
+        let full = online.filter(|directory| directory.is_full());
         full.map(|directory| directory.path.as_path()).collect()
     }
 

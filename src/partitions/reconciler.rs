@@ -6,10 +6,12 @@
 //! partition of the first image without a log is taken to lie there: it is offline, and never begun anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::log_dirs::absolute;
 use super::{Partition, PartitionEvent, Partitions};
 use crate::config::{Config, TopicSettings};
 use crate::env::Env;
@@ -143,11 +145,15 @@ impl Reconciler {
             .ok()
     }
 
-    /// The healthy directory that hosts the fewest partitions (Kafka's rule for a new log).
+    /// The healthy directory that hosts the fewest partitions (Kafka's rule for a new log); a cordoned one only if every
+    /// other is cordoned too (KIP-1066).
     fn roomiest(&self) -> Option<&Arc<DataDir>> {
+        let config = self.config.load();
+        let cordoned = &config.broker().cordoned_log_dirs;
+        let is_cordoned = |path: &Path| cordoned.iter().any(|one| one == "*" || Path::new(one) == path);
         let directories = self.partitions.0.directories.iter();
         let healthy = directories.filter(|directory| directory.engine().poison().is_none());
-        healthy.min_by_key(|directory| directory.logs_open())
+        healthy.min_by_key(|directory| (is_cordoned(&absolute(&directory.path)), directory.logs_open()))
     }
 
     fn drop_unwanted(&mut self, wanted: &BTreeSet<TopicIdPartition>) {
