@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import NewTopic
 
 from harness import load
 from harness.broker import Broker, Target, exit_on_sigterm
@@ -27,6 +28,8 @@ LENGTH = 2000
 # Acknowledgements that show that a producer is at work.
 SOME = 500
 PATIENCE_S = 60
+# For so long the metadata store finds no room, over several of its attempts.
+ROOM_PAUSE_S = 3
 # Between two records of a producer.
 PAUSE_S = 0.0005
 
@@ -140,21 +143,31 @@ def full_from_outside(volume, broker, ledgers, left):
     resumed(ledgers)
     volume.leave(left)
     await_state(broker, full=True)
+    # What is not on its way is refused: no acknowledgement comes any more.
+    await_quiet(ledgers)
+    admin = load.admin(broker.bootstrap)
+    pending = None
     if left:
-        # What is not on its way is refused: no acknowledgement comes any more.
-        await_quiet(ledgers)
         goes_on(broker, f"topic-{time.monotonic_ns()}")
     else:
-        await_quiet(ledgers)
         read_some(broker)
+        # Too large for what may be left of a block.
+        wanted = NewTopic("asked-while-full", 300, 1)
+        pending = admin.create_topics([wanted], request_timeout=PATIENCE_S, operation_timeout=PATIENCE_S)
+        threading.Event().wait(ROOM_PAUSE_S)
+        if not broker.alive():
+            raise AssertionError("the broker has ended")
     if ledgers[0].failed or ledgers[1].failed:
         raise AssertionError(f"a delivery failed for good: {(ledgers[0].failed + ledgers[1].failed)[0]}")
     volume.give_back()
     began = time.monotonic()
     resumed(ledgers)
     await_state(broker, full=False)
+    took = time.monotonic() - began
+    if pending:
+        pending["asked-while-full"].result(PATIENCE_S)
     goes_on(broker, f"topic-{time.monotonic_ns()}")
-    return time.monotonic() - began
+    return took
 
 
 def resumed(ledgers):
