@@ -241,12 +241,14 @@ impl PartitionLog {
         }
         let Incoming { batch, checked, now_ms, epoch, chunk_ms_max, claim } = incoming;
         let header = checked.header;
-        if let Sequence::Duplicate { base_offset, last_offset, append_time_ms } = self.check_sequence(&header)? {
+        let sequence = self.check_sequence(&header);
+        if let Ok(Sequence::Duplicate { base_offset, last_offset, append_time_ms }) = sequence {
             let end_offset = last_offset + 1;
             return Ok(Appended { base_offset, end_offset, append_time_ms, duplicate: true });
         }
-        // Only now: a duplicate needs no room.
+        // Between the two: a duplicate needs no room; and what follows a batch that found none is not out of order.
         self.home.check_room(claim)?;
+        sequence?;
         let base = match self.state.log_end {
             end if sabotage::on("offset-reused") && end % 7 == 3 => end - 1,
             end => end,
