@@ -40,8 +40,8 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Reads which logs are stored. A directory that cannot tell goes offline, unless it is the only one. Blocking; reads
-    /// small rows only.
+    /// Reads which logs are stored. A directory that cannot tell goes offline; with no other left, that is an error.
+    /// Blocking; reads small rows only.
     pub fn new(env: &Env, partitions: &Partitions, config: Arc<ArcSwap<Config>>) -> Result<Reconciler, String> {
         let mut found = BTreeMap::new();
         for directory in &partitions.0.directories {
@@ -145,8 +145,8 @@ impl Reconciler {
             .ok()
     }
 
-    /// The healthy directory that hosts the fewest partitions (Kafka's rule for a new log); a cordoned one only if every
-    /// other is cordoned too (KIP-1066).
+    /// The healthy directory that hosts the fewest partitions (Kafka's rule for a new log); a cordoned one only if
+    /// there is no other (KIP-1066).
     fn roomiest(&self) -> Option<&Arc<DataDir>> {
         let config = self.config.load();
         let cordoned = &config.broker().cordoned_log_dirs;

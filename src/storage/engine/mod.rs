@@ -415,8 +415,8 @@ impl Engine {
     }
 
     /// Gives the disk space of the batches deleted since the last call back; does nothing if there are none. Blocking;
-    /// writes living batches anew if too many dead ones lie beside them, `room` bytes at a time. One at a time: a second
-    /// caller finds nothing left to do.
+    /// writes living batches anew if too many dead ones lie beside them, `room` bytes at a time. A second caller finds
+    /// nothing left to do.
     pub fn reclaim(&self, room: u64) -> Result<(), Poisoned> {
         let _alone = self.0.reclaiming.lock();
         let dead = std::mem::take(&mut *self.0.lane.dead.lock());

@@ -372,7 +372,7 @@ impl Store {
     }
 
     /// Deletes value files in which nothing lives, and says which batches to move so that more files can go: those that
-    /// share a file with the dead, if the dead are too many. They fit into `room` bytes; true if there would be more.
+    /// share a file with the dead, if the dead are too many. They fit into `room` bytes; true if there are more.
     pub(super) fn reclaim(&self, room: u64) -> Result<(Vec<Vec<Op>>, bool), Poisoned> {
         let closed = self.flushed_files()?;
         let living = self.living()?;
@@ -624,8 +624,8 @@ impl SmallStore {
         Ok(SmallStore(Arc::new(db)))
     }
 
-    /// Writes all rows as one; `None` deletes. With `sync`, returns once they are on stable storage. Blocking; waits for
-    /// room on a full disk.
+    /// Writes all rows as one; `None` deletes. With `sync`, returns once they are on stable storage. Blocking; on a full
+    /// disk it waits for room.
     pub fn put_many(&self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>, sync: bool) -> Result<(), Poisoned> {
         let mut batch = WriteBatch::default();
         for (key, value) in rows {
