@@ -624,8 +624,8 @@ impl SmallStore {
         Ok(SmallStore(Arc::new(db)))
     }
 
-    /// Writes all rows as one; `None` deletes. With `sync`, returns once they are on stable storage. Blocking; on a full
-    /// disk it waits for room.
+    /// Writes all rows as one; `None` deletes. With `sync`, returns once they are on stable storage. Blocking; if the
+    /// disk is full, waits for room.
     pub fn put_many(&self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>, sync: bool) -> Result<(), Poisoned> {
         let mut batch = WriteBatch::default();
         for (key, value) in rows {
