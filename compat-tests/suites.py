@@ -147,6 +147,11 @@ def _retention(options):
     return [Program("retention", command, limit_s=3600)]
 
 
+def _disk_full(options):
+    python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
+    return [Program("disk-full", [python, HERE / "disk-full" / "suite.py"], limit_s=1800)]
+
+
 def _compaction(options):
     python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
     updates, keys = ("10M", "100K") if options.full else ("500K", "5K")
@@ -178,6 +183,7 @@ SUITES = [
     Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),
     Suite("image", "what the container image starts with, in a scratch root; takes root", _image),
     Suite("retention", "expired data gives its disk space back", _retention),
+    Suite("disk-full", "a small disk is filled; producers wait, nothing is lost; takes root", _disk_full),
     Suite("compaction", "the last value of each key stays, at its offset, and nothing else", _compaction),
     Suite("quotas", "quotas hold the official perf tools to their rate", _quotas),
 ]

@@ -133,6 +133,8 @@ metrics! {
     MEMORY Gauge "process_resident_memory_bytes" [] "Resident memory of the process.";
     CPU Counter "process_cpu_seconds_total" [] "User and system CPU time of the process, in whole seconds.";
     OPEN_FILES Gauge "process_open_fds" [] "Open file descriptors.";
+    FULL_DIRECTORIES Gauge "ottla_full_log_directory_count" []
+        "Data directories that refuse records for want of room: less than ottla.disk.reserve.bytes is left.";
     GROUP_COMMITS Counter "ottla_group_commits_total" [] "Group commits of the writer lanes: one sync each.";
     BUILD Gauge "ottla_build_info" ["version"] "1, with the version of the program.";
 }

@@ -1,4 +1,5 @@
-"""Producers that keep books of what was sent and acknowledged, and at which offset. For the suites kill and retention.
+"""Producers that keep books of what was sent and acknowledged, and at which offset. For the suites kill, retention
+and disk-full.
 
 Uses librdkafka (confluent-kafka). Record `n` of a partition is `<partition>:<n>:` followed by filling bytes, so that
 every value is unique and a consumer can tell order, loss and repetition from the values alone.
@@ -60,8 +61,8 @@ def number_of(data):
 class Ledger:
     """A producer thread for one topic, round robin over its partitions, with the account of every acknowledgement."""
 
-    def __init__(self, bootstrap, topic, partitions, length, settings):
-        self.topic, self.partitions, self.length = topic, partitions, length
+    def __init__(self, bootstrap, topic, partitions, length, settings, pause_s=0):
+        self.topic, self.partitions, self.length, self.pause_s = topic, partitions, length, pause_s
         self.producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 2, "message.timeout.ms": 0,
                                   "queue.buffering.max.messages": 20000, "reconnect.backoff.max.ms": 200,
                                   "retry.backoff.ms": 50, **settings})
@@ -84,6 +85,8 @@ class Ledger:
             partition = turn % self.partitions
             turn += 1
             self._send(partition)
+            if self.pause_s:
+                self.stopping.wait(self.pause_s)
         self.producer.flush(TIMEOUT_S * 2)
 
     def _send(self, partition):
@@ -123,6 +126,39 @@ class Ledger:
         self.thread.join(TIMEOUT_S * 3)
         if self.thread.is_alive():
             raise TimeoutError(f"{self.topic}: the producer does not finish")
+
+
+def verify(bootstrap, ledger, exactly_once):
+    """Reads the whole topic and compares it with the ledger: nothing acknowledged is missing, nothing is reordered."""
+    if ledger.failed:
+        raise AssertionError(f"{len(ledger.failed)} deliveries failed, first: {ledger.failed[0]}")
+    ranges = watermarks(bootstrap, ledger.topic, ledger.partitions)
+    expected_offset = [0] * ledger.partitions
+    last = [-1] * ledger.partitions
+    # found[partition][number] = every offset at which the record lies
+    found = [{} for _ in range(ledger.partitions)]
+    for partition, offset, data in scan(bootstrap, ledger.topic, ranges):
+        where = f"{ledger.topic}-{partition}@{offset}"
+        if offset != expected_offset[partition]:
+            raise AssertionError(f"{where}: the offset before it was {expected_offset[partition] - 1}")
+        expected_offset[partition] += 1
+        own, number = number_of(data)
+        if own != partition or data != value(partition, number, ledger.length):
+            raise AssertionError(f"{where}: the value is not what was sent")
+        if exactly_once and number != last[partition] + 1:
+            raise AssertionError(f"{where}: record {number} follows record {last[partition]}")
+        # Without idempotence a request may be repeated, but never reordered: the next is never more than one ahead.
+        if number > last[partition] + 1:
+            raise AssertionError(f"{where}: record {number} follows record {last[partition]}, some are missing")
+        last[partition] = max(last[partition], number)
+        found[partition].setdefault(number, []).append(offset)
+    for partition in range(ledger.partitions):
+        for number, offset in ledger.acked[partition].items():
+            # -1: acknowledged as a repetition whose first offset the broker no longer knew (Kafka does the same).
+            places = found[partition].get(number, [])
+            if not places or (offset >= 0 and offset not in places):
+                raise AssertionError(f"{ledger.topic}-{partition}: record {number}, acknowledged at {offset}, "
+                                     f"is at {places or 'no offset'}")
 
 
 def watermarks(bootstrap, topic, partitions):

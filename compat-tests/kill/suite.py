@@ -84,7 +84,7 @@ def main():
         if not report.failed:
             for ledger, exactly_once in zip(ledgers, (True, False)):
                 with report.check(f"acknowledged-{ledger.topic}"):
-                    verify(broker, ledger, exactly_once)
+                    load.verify(broker.bootstrap, ledger, exactly_once)
                 report.figure(f"acknowledged-{ledger.topic}", ledger.acked_total, "records")
         with report.check("ready-with-data-stored"):
             ready_with_data(broker, options.stored, report)
@@ -123,39 +123,6 @@ def kill_under_load(broker, options, report):
     report.figure("ready-after-kill-median", round(statistics.median(starts), 3), "s")
     report.figure("ready-after-kill-worst", round(max(starts), 3), "s")
     return idempotent, plain
-
-
-def verify(broker, ledger, exactly_once):
-    """Reads the whole topic and compares it with the ledger."""
-    if ledger.failed:
-        raise AssertionError(f"{len(ledger.failed)} deliveries failed, first: {ledger.failed[0]}")
-    ranges = load.watermarks(broker.bootstrap, ledger.topic, PARTITIONS)
-    expected_offset = [0] * PARTITIONS
-    last = [-1] * PARTITIONS
-    # found[partition][number] = every offset at which the record lies
-    found = [{} for _ in range(PARTITIONS)]
-    for partition, offset, data in load.scan(broker.bootstrap, ledger.topic, ranges):
-        where = f"{ledger.topic}-{partition}@{offset}"
-        if offset != expected_offset[partition]:
-            raise AssertionError(f"{where}: the offset before it was {expected_offset[partition] - 1}")
-        expected_offset[partition] += 1
-        own, number = load.number_of(data)
-        if own != partition or data != load.value(partition, number, LENGTH):
-            raise AssertionError(f"{where}: the value is not what was sent")
-        if exactly_once and number != last[partition] + 1:
-            raise AssertionError(f"{where}: record {number} follows record {last[partition]}")
-        # Without idempotence a request may be repeated, but never reordered: the next is never more than one ahead.
-        if number > last[partition] + 1:
-            raise AssertionError(f"{where}: record {number} follows record {last[partition]}, some are missing")
-        last[partition] = max(last[partition], number)
-        found[partition].setdefault(number, []).append(offset)
-    for partition in range(PARTITIONS):
-        for number, offset in ledger.acked[partition].items():
-            # -1: acknowledged as a repetition whose first offset the broker no longer knew (Kafka does the same).
-            places = found[partition].get(number, [])
-            if not places or (offset >= 0 and offset not in places):
-                raise AssertionError(f"{ledger.topic}-{partition}: record {number}, acknowledged at {offset}, "
-                                     f"is at {places or 'no offset'}")
 
 
 def ready_with_data(broker, stored, report):

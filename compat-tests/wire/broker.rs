@@ -3,13 +3,14 @@
 //! Invariants: a broker is stopped and its directory is gone when its test ends, however it ends. Brokers run side by
 //! side, except the one that is started [`Broker::alone`]: what it does to the memory of the process is its own doing.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ottla::api::Services;
 use ottla::config::{Config, Sources};
 use ottla::env::Env;
-use ottla::server::{Server, Start};
+use ottla::server::{Server, SimulatedDisks, Start};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -33,7 +34,7 @@ pub struct Broker {
     runtime: Runtime,
     server: Option<Server>,
     address: SocketAddr,
-    _directory: TempDir,
+    _directory: Option<TempDir>,
     _company: Company,
 }
 
@@ -60,15 +61,38 @@ impl Broker {
         Broker::launch(settings, Company::Nobody { _guard: COMPANY.write() })
     }
 
+    /// A broker over directories that belong to the test, separated by commas.
+    pub fn over(log_dirs: &str, settings: &[(&str, &str)]) -> Broker {
+        let settings: Vec<_> = settings.iter().copied().chain([("log.dirs", log_dirs)]).collect();
+        let start = start_of(&settings);
+        Broker::run(None, Company::Others { _guard: COMPANY.read() }, Server::start(Env::real(), start))
+    }
+
+    /// A broker on disks in memory, which the test may fill and break.
+    pub fn on(disks: &SimulatedDisks, settings: &[(&str, &str)]) -> Broker {
+        let start = start_of(settings);
+        Broker::run(
+            None,
+            Company::Others { _guard: COMPANY.read() },
+            Server::start_simulated(Env::real(), start, disks),
+        )
+    }
+
     fn launch(settings: &[(&str, &str)], company: Company) -> Broker {
         let directory = tempfile::tempdir().expect("a directory for the data");
         let path = directory.path().to_str().expect("a path in UTF-8");
-        let given = SETTINGS.iter().chain(settings).copied().chain([("log.dirs", path)]);
-        let overrides = given.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let loaded = Config::load(Sources { overrides, ..Sources::default() }).expect("settings that are legal");
+        let settings: Vec<_> = settings.iter().copied().chain([("log.dirs", path)]).collect();
+        let start = start_of(&settings);
+        Broker::run(Some(directory), company, Server::start(Env::real(), start))
+    }
+
+    fn run(
+        directory: Option<TempDir>,
+        company: Company,
+        starting: impl Future<Output = Result<Server, String>>,
+    ) -> Broker {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let start = Start { loaded, cluster_id: None, announce: false };
-        let server = runtime.block_on(Server::start(Env::real(), start)).expect("a broker that starts");
+        let server = runtime.block_on(starting).expect("a broker that starts");
         let address = server.addresses()[0].1;
         Broker { runtime, server: Some(server), address, _directory: directory, _company: company }
     }
@@ -92,6 +116,13 @@ impl Broker {
     pub fn node(&self) -> i32 {
         self.services().node.0
     }
+}
+
+fn start_of(settings: &[(&str, &str)]) -> Start {
+    let given = SETTINGS.iter().chain(settings).copied();
+    let overrides = given.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let loaded = Config::load(Sources { overrides, ..Sources::default() }).expect("settings that are legal");
+    Start { loaded, cluster_id: None, announce: false }
 }
 
 impl Drop for Broker {

@@ -6,6 +6,7 @@
 //! * `quirks`, `order`: what a connection does; `topics`: how they come and go; `produce_rules`, `producers`: what may be
 //!   written; `fetch_rules`, `sessions`, `offsets`: what is read; `members`: groups that grow and shrink;
 //! * `compaction`: what is left of a compacted topic;
+//! * `disks`: disks that fill up, fail and are damaged;
 //! * `settings`: what changes while the broker runs;
 //! * `quotas`: clients that are told to wait;
 //! * `limits`, `hostile`, `hostile_batches`: clients that take too much, and clients that lie.
@@ -20,6 +21,7 @@ mod batch;
 mod broker;
 mod client;
 mod compaction;
+mod disks;
 mod fetch_rules;
 mod hostile;
 mod hostile_batches;

@@ -410,7 +410,7 @@ settings! {
             "Data directory, when log.dirs is not set.";
         "log.dirs" log_dirs: Vec<String> = "./ottla-data", DistinctNonEmpty, ReadOnly, Yes, "Data directories.";
         "cordoned.log.dirs" cordoned_log_dirs: Vec<String> = "", Distinct, PerBroker,
-            Ignored("data directories cannot be set aside yet"),
+            Partly("a broker whose directories are all cordoned still gets new partitions"),
             "Data directories that take no new replicas.";
         "log.segment.bytes" log_segment_bytes: i32 = "1073741824", AtLeast(1048576), ClusterWide,
             Partly("bounds the size of a batch, and how much of a compacted log is active"),
@@ -1216,6 +1216,9 @@ settings! {
         "ottla.direct.io" ottla_direct_io: bool = "true", Any, ReadOnly, Yes,
             "Whether batches are read and written past the page cache; without it they cost more CPU and the memory of \
              the system.";
+        "ottla.disk.reserve.bytes" ottla_disk_reserve_bytes: i64 = "-1", AtLeast(-1), ReadOnly, Yes,
+            "Room on the disk of a data directory below which records are refused, with an error that producers retry, \
+             until there is more; 0 turns it off, -1 means 1 GiB, or a twentieth of the volume if that is less.";
         "ottla.metrics.listener" ottla_metrics_listener: String = "127.0.0.1:9404",
             Custom { check: rules::metrics_listener, allowed: "{host}:{port}, or empty" }, ReadOnly, Yes,
             "Where metrics are served over HTTP; empty turns them off.";

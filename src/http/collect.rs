@@ -95,9 +95,23 @@ impl Collector {
             _ => return Some("starting".into()),
         }
         match self.services.partitions.offline_directories() {
-            0 => None,
-            count => Some(format!("{count} data directories are offline")),
+            (offline, all) if offline == all => Some(format!("{offline} data directories are offline")),
+            _ => None,
         }
+    }
+
+    /// What a broker that is ready cannot do with its disks, in lines. It gets traffic all the same: whoever reads, or
+    /// deletes to make room, must reach it.
+    pub fn limits_of_disks(&self) -> String {
+        let partitions = &self.services.partitions;
+        let mut lines = String::new();
+        if let (offline @ 1.., all) = partitions.offline_directories() {
+            lines += &format!("{offline} of {all} data directories are offline\n");
+        }
+        for path in partitions.full_directories() {
+            lines += &format!("records are refused: the disk of {} is nearly full\n", path.display());
+        }
+        lines
     }
 
     fn cluster(&self, image: &ClusterImage) {
@@ -173,7 +187,8 @@ impl Collector {
         set(&table::UNDER_REPLICATED, &[], isr[0] as f64);
         set(&table::UNDER_MIN_ISR, &[], isr[1] as f64);
         set(&table::AT_MIN_ISR, &[], isr[2] as f64);
-        set(&table::OFFLINE_DIRECTORIES, &[], self.services.partitions.offline_directories() as f64);
+        set(&table::OFFLINE_DIRECTORIES, &[], self.services.partitions.offline_directories().0 as f64);
+        set(&table::FULL_DIRECTORIES, &[], self.services.partitions.full_directories().len() as f64);
         set(&table::GROUP_COMMITS, &[], self.services.partitions.group_commits() as f64);
     }
 

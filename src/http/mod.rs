@@ -57,7 +57,7 @@ async fn answer(request: &Request<Incoming>, collector: &Collector) -> Response<
         "/metrics" => text(StatusCode::OK, collector.render().await),
         "/health/live" => text(StatusCode::OK, "live\n".into()),
         "/health/ready" => match collector.not_ready() {
-            None => text(StatusCode::OK, "ready\n".into()),
+            None => text(StatusCode::OK, format!("ready\n{}", collector.limits_of_disks())),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
         },
         _ => text(StatusCode::NOT_FOUND, "try /metrics, /health/live or /health/ready\n".into()),

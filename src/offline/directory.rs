@@ -29,9 +29,7 @@ pub(super) fn directories(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
 
 /// Takes the lock of a directory to look at it.
 pub(super) fn lock(path: &Path) -> Result<LockedDir, String> {
-    LockedDir::take_to_examine(path).map_err(|not_taken| match not_taken {
-        NotTaken::InUse(why) | NotTaken::Failed(why) => why,
-    })
+    LockedDir::take_to_examine(path).map_err(NotTaken::why)
 }
 
 /// Reads the metadata store below `path`; `None` if the directory has none.

@@ -95,9 +95,7 @@ pub fn format(env: &Env, request: &FormatRequest) -> Result<String, String> {
 }
 
 fn write(path: &Path, identity: Identity, levels: Option<&BTreeMap<String, i16>>) -> Result<(), String> {
-    let mut locked = LockedDir::take(path).map_err(|not_taken| match not_taken {
-        NotTaken::InUse(why) | NotTaken::Failed(why) => why,
-    })?;
+    let mut locked = LockedDir::take(path).map_err(NotTaken::why)?;
     if let Some(levels) = levels {
         let record =
             |(name, level): (&String, &i16)| MetadataRecord::FeatureLevel { name: name.clone(), level: *level };
@@ -106,7 +104,7 @@ fn write(path: &Path, identity: Identity, levels: Option<&BTreeMap<String, i16>>
         let store = RocksMetaStore::open(&path.join("metadata")).map_err(failed)?;
         metadata::write_bootstrap(&store, &records).map_err(failed)?;
     }
-    locked.identify(identity)
+    locked.identify(identity).map_err(NotTaken::why)
 }
 
 fn check(path: &Path, what: &str, expected: &str, read: &str) -> Result<(), String> {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::{Partition, Partitions};
 use crate::env::Env;
 use crate::error::ErrorCode;
-use crate::storage::dirs::{DataDir, Space};
+use crate::storage::dirs::DataDir;
+use crate::storage::reserve::Space;
 
 /// One data directory.
 #[derive(Clone, Debug)]
@@ -42,7 +43,13 @@ impl Partitions {
         let partitions = self.clone();
         env.blocking(move || {
             let hosted = partitions.all();
-            partitions.0.directories.iter().map(|directory| log_dir(directory, &hosted)).collect()
+            let mut log_dirs: Vec<LogDir> =
+                partitions.0.directories.iter().map(|directory| log_dir(directory, &hosted)).collect();
+            for lost in &partitions.0.lost {
+                let (path, logs) = (absolute(&lost.path), Vec::new());
+                log_dirs.insert(lost.index.min(log_dirs.len()), LogDir { path, online: false, space: None, logs });
+            }
+            log_dirs
         })
         .await
     }
@@ -52,6 +59,9 @@ impl Partitions {
     /// another one than where the partition is.
     pub fn check_move(&self, partition: Option<&Partition>, path: &str) -> Result<(), ErrorCode> {
         let named = |directory: &&Arc<DataDir>| absolute(&directory.path) == Path::new(path);
+        if self.0.lost.iter().any(|lost| absolute(&lost.path) == Path::new(path)) {
+            return Err(ErrorCode::KafkaStorageError);
+        }
         let directory = self.0.directories.iter().find(named).ok_or(ErrorCode::LogDirNotFound)?;
         if directory.engine().poison().is_some() {
             return Err(ErrorCode::KafkaStorageError);
@@ -75,6 +85,6 @@ fn log_dir(directory: &DataDir, hosted: &[Arc<Partition>]) -> LogDir {
     }
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

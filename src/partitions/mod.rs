@@ -5,6 +5,7 @@
 //! topic's policy says.
 
 mod cleaner;
+mod disk_watch;
 mod log_dirs;
 mod partition;
 mod producers;
@@ -13,13 +14,14 @@ mod retention;
 mod waiters;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
 pub use cleaner::{Cleaner, CleanerFigures};
+pub use disk_watch::DiskWatch;
 pub use log_dirs::{HostedLog, LogDir};
 pub use partition::{AppendRefused, Divergence, Isolation, LogOffsets, Meters, Origin, Partition, Read, ReadAsk};
 pub use producers::ActiveProducer;
@@ -30,7 +32,7 @@ pub use waiters::{Commit, FetchWait};
 use crate::env::Env;
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, KafkaUuid, LeaderEpoch, Offset, TopicIdPartition};
-use crate::storage::dirs::DataDir;
+use crate::storage::dirs::{DataDir, LockedDir};
 
 /// What changed about a hosted partition.
 pub enum PartitionEvent {
@@ -40,9 +42,20 @@ pub enum PartitionEvent {
     Gone(Arc<Partition>),
 }
 
+/// A data directory that was not there at the start: its disk failed, or what is on it is damaged.
+pub struct LostDir {
+    /// Where it stands in `log.dirs`, from 0.
+    pub index: usize,
+    pub path: PathBuf,
+    /// Held as long as this broker runs, if it could be had.
+    pub lock: Option<LockedDir>,
+}
+
 struct Inner {
     node: BrokerId,
     directories: Vec<Arc<DataDir>>,
+    /// In the order of `log.dirs`.
+    lost: Vec<LostDir>,
     hosted: RwLock<BTreeMap<TopicIdPartition, Arc<Partition>>>,
     /// Offset of the metadata record up to which the image was reconciled.
     reconciled: watch::Sender<Offset>,
@@ -55,11 +68,12 @@ pub struct Partitions(Arc<Inner>);
 
 impl Partitions {
     /// Hosts nothing yet; a [`Reconciler`] fills it.
-    pub fn new(node: BrokerId, directories: Vec<Arc<DataDir>>) -> Partitions {
+    pub fn new(node: BrokerId, directories: Vec<Arc<DataDir>>, lost: Vec<LostDir>) -> Partitions {
         let (reconciled, _) = watch::channel(-1);
         Partitions(Arc::new(Inner {
             node,
             directories,
+            lost,
             hosted: RwLock::default(),
             reconciled,
             cleaner: CleanerFigures::default(),
@@ -94,9 +108,17 @@ impl Partitions {
         self.0.directories.iter().map(|directory| (directory.id, directory.path.as_path()))
     }
 
-    /// Data directories that failed since the start.
-    pub fn offline_directories(&self) -> usize {
-        self.0.directories.iter().filter(|directory| directory.engine().poison().is_some()).count()
+    /// Data directories that failed, before or since the start, of all that `log.dirs` names.
+    pub fn offline_directories(&self) -> (usize, usize) {
+        let failed = self.0.directories.iter().filter(|directory| directory.engine().poison().is_some()).count();
+        (failed + self.0.lost.len(), self.0.directories.len() + self.0.lost.len())
+    }
+
+    /// Data directories in which records are refused for want of room.
+    pub fn full_directories(&self) -> Vec<&Path> {
+        let online = self.0.directories.iter().filter(|directory| directory.engine().poison().is_none());
+        let full = online.filter(|directory| directory.is_full());
+        full.map(|directory| directory.path.as_path()).collect()
     }
 
     /// Group commits (one sync each) since the start.
@@ -128,7 +150,7 @@ impl Partitions {
         let partitions = self.clone();
         env.blocking(move || {
             for directory in &partitions.0.directories {
-                if let Err(poison) = directory.engine().reclaim() {
+                if let Err(poison) = directory.reclaim() {
                     tracing::warn!(directory = %directory.path.display(), %poison, "cannot give disk space back");
                 }
             }

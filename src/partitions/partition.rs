@@ -27,6 +27,7 @@ use crate::records::{self, BatchHeader, Checked, Compression, ProduceRefused, Pr
 use crate::sabotage;
 use crate::storage::engine::Poisoned;
 use crate::storage::log::{Appended, Batches, ColdRead, FoundRecord, Incoming, PartitionLog};
+use crate::storage::reserve::Claim;
 use crate::storage::retention::RetentionSettings;
 
 /// Who appends.
@@ -67,6 +68,7 @@ struct Judged {
     batch: Bytes,
     checked: Checked,
     now_ms: WallMillis,
+    claim: Claim,
 }
 
 /// Which records a reader may see (KIP-98 and Fetch's replica id).
@@ -139,7 +141,7 @@ enum Role {
 
 struct Core {
     role: Role,
-    /// `None` once the partition is deleted.
+    /// `None` once the partition is deleted, and if its directory was lost before the start.
     log: Option<PartitionLog>,
     durable_end: Offset,
     high_watermark: Offset,
@@ -164,6 +166,18 @@ impl Partition {
         let durable_end = log.log_end();
         let role = Role::Offline(ErrorCode::NotLeaderOrFollower);
         let core = Core { role, log: Some(log), durable_end, high_watermark, waiters: Waiters::default() };
+        Partition::with(env, id, topic, settings, core)
+    }
+
+    /// Stands for a partition whose log lies in a directory that is lost, or has no directory to lie in: every request
+    /// is refused.
+    pub fn lost(env: &Env, id: TopicIdPartition, topic: TopicName, settings: Arc<TopicSettings>) -> Partition {
+        let role = Role::Offline(ErrorCode::KafkaStorageError);
+        let core = Core { role, log: None, durable_end: 0, high_watermark: 0, waiters: Waiters::default() };
+        Partition::with(env, id, topic, settings, core)
+    }
+
+    fn with(env: &Env, id: TopicIdPartition, topic: TopicName, settings: Arc<TopicSettings>, core: Core) -> Partition {
         Partition {
             id,
             topic,
@@ -253,12 +267,13 @@ impl Partition {
         let settings = self.settings.load();
         let now_ms = self.env.wall_ms();
         let (batch, checked) = check(batch, origin, &settings, now_ms)?;
-        Ok(Judged { batch, checked, now_ms })
+        let claim = if origin == Origin::Client { Claim::Records } else { Claim::Bookkeeping };
+        Ok(Judged { batch, checked, now_ms, claim })
     }
 
     fn append_judged(self: &Arc<Self>, judged: Judged) -> Result<Appended, AppendRefused> {
         let settings = self.settings.load();
-        let Judged { batch, checked, now_ms } = judged;
+        let Judged { batch, checked, now_ms, claim } = judged;
         let (count, bytes) = (u64::try_from(checked.header.records_count).unwrap_or(0), batch.len() as u64);
         let chunk_ms_max = chunk_span(&settings);
         let mut core = self.core.lock();
@@ -267,7 +282,7 @@ impl Partition {
         let high_watermark = core.high_watermark;
         let log = core.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let end = log.log_end() + i64::from(checked.header.last_offset_delta) + 1;
-        let incoming = Incoming { batch, checked, now_ms, epoch, chunk_ms_max };
+        let incoming = Incoming { batch, checked, now_ms, epoch, chunk_ms_max, claim };
         let partition = self.clone();
         let appended = log.append_leader(incoming, high_watermark, move |fate| partition.written(Some(end), fate))?;
         if !appended.duplicate {
@@ -329,7 +344,7 @@ impl Partition {
         self.core.lock().log.as_ref().map_or((0, 0), |log| (log.bytes(), log.chunks()))
     }
 
-    /// The id of the data directory it lies in; `None` once it is deleted.
+    /// The id of the data directory it lies in; `None` once it is deleted, and if the directory is not known.
     pub fn directory(&self) -> Option<KafkaUuid> {
         self.core.lock().log.as_ref().map(PartitionLog::directory)
     }
@@ -512,6 +527,11 @@ impl Partition {
                 _ => Err(ErrorCode::KafkaStorageError),
             }
         }))
+    }
+
+    /// Refuses every request from now on: the disk failed.
+    pub fn take_offline(&self) {
+        self.core.lock().resign(ErrorCode::KafkaStorageError);
     }
 
     /// Deletes the partition with its log.

@@ -2,13 +2,16 @@
 //! a time.
 //!
 //! Invariants: a partition is hosted at most once; a log whose topic id is in no image belongs to a deleted topic and
-//! is deleted; `reconciled` moves only after every partition of an image is in its role.
+//! is deleted; `reconciled` moves only after every partition of an image is in its role. While a directory is lost, a
+//! partition of the first image without a log is taken to lie there: it is offline, and never begun anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::log_dirs::absolute;
 use super::{Partition, PartitionEvent, Partitions};
 use crate::config::{Config, TopicSettings};
 use crate::env::Env;
@@ -28,6 +31,8 @@ pub struct Reconciler {
     events: Vec<PartitionEvent>,
     /// Logs found on disk and not yet hosted.
     found: BTreeMap<TopicIdPartition, PartitionLog>,
+    /// Whether partitions of the next image may have logs that were not found.
+    missing: bool,
     /// Overrides that each topic was last configured with, and the resulting settings.
     configured: BTreeMap<TopicId, Configured>,
     /// The broker's settings when topics were last configured.
@@ -35,18 +40,23 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Reads which logs are stored. Blocking; reads small rows only.
+    /// Reads which logs are stored. A directory that cannot tell goes offline; with no other left, that is an error.
+    /// Blocking; reads small rows only.
     pub fn new(env: &Env, partitions: &Partitions, config: Arc<ArcSwap<Config>>) -> Result<Reconciler, String> {
         let mut found = BTreeMap::new();
         for directory in &partitions.0.directories {
-            let logs = directory.logs().map_err(|poison| format!("{}: {poison}", directory.path.display()))?;
-            for log in logs {
-                found.insert(log.id(), log);
+            match directory.logs() {
+                Ok(logs) => found.extend(logs.into_iter().map(|log| (log.id(), log))),
+                Err(poison) => directory.engine().give_up(poison),
             }
         }
+        if let Some(poison) = no_directory_left(partitions) {
+            return Err(poison);
+        }
+        let missing = partitions.offline_directories().0 > 0;
         let (env, partitions) = (env.clone(), partitions.clone());
         let (events, configured) = (Vec::new(), BTreeMap::new());
-        Ok(Reconciler { env, partitions, config, events, found, configured, defaults: None })
+        Ok(Reconciler { env, partitions, config, events, found, missing, configured, defaults: None })
     }
 
     /// Brings everything hosted in step with `image`. Returns what changed, in order.
@@ -69,6 +79,7 @@ impl Reconciler {
             }
         }
         self.drop_unwanted(&wanted);
+        self.missing = false;
         self.partitions.0.reconciled.send_replace(image.index.next_offset);
         std::mem::take(&mut self.events)
     }
@@ -105,50 +116,44 @@ impl Reconciler {
                 }
                 partition
             }
-            Err(_) => match self.take_up(id, topic, settings) {
-                Some(partition) => partition,
-                None => return,
-            },
+            Err(_) => {
+                let partition = Arc::new(self.take_up(id, topic, settings));
+                self.partitions.0.hosted.write().insert(id, partition.clone());
+                partition
+            }
         };
         if registration.leader == Some(self.partitions.node()) && partition.lead(registration.leader_epoch) {
             self.events.push(PartitionEvent::Leading(partition, registration.leader_epoch));
         }
     }
 
-    fn take_up(
-        &mut self,
-        id: TopicIdPartition,
-        topic: &TopicName,
-        settings: &Arc<TopicSettings>,
-    ) -> Option<Arc<Partition>> {
-        let log = match self.found.remove(&id) {
-            Some(stored) => stored,
-            None => {
-                let directory = self.roomiest()?;
-                // The log's row is queued before any batch of it, so it needs no wait of its own.
-                match directory.create_log(id, |_| {}) {
-                    Ok(log) => log,
-                    Err(poison) => {
-                        tracing::error!(topic = %topic, partition = id.partition, %poison, "cannot create a log");
-                        return None;
-                    }
-                }
-            }
-        };
-        let partition = Partition::host(&self.env, topic.clone(), log, settings.clone());
-        let partition = Arc::new(partition);
-        self.partitions.0.hosted.write().insert(id, partition.clone());
-        Some(partition)
+    fn take_up(&mut self, id: TopicIdPartition, topic: &TopicName, settings: &Arc<TopicSettings>) -> Partition {
+        let stored = self.found.remove(&id).or_else(|| if self.missing { None } else { self.begin_log(id, topic) });
+        match stored {
+            Some(log) => Partition::host(&self.env, topic.clone(), log, settings.clone()),
+            None => Partition::lost(&self.env, id, topic.clone(), settings.clone()),
+        }
     }
 
-    /// The healthy directory that hosts the fewest partitions (Kafka's rule for a new log).
-    fn roomiest(&self) -> Option<Arc<DataDir>> {
-        let directories = &self.partitions.0.directories;
-        if let [only] = directories.as_slice() {
-            return Some(only.clone());
-        }
-        let healthy = directories.iter().filter(|directory| directory.engine().poison().is_none());
-        healthy.min_by_key(|directory| directory.logs_open()).cloned()
+    fn begin_log(&self, id: TopicIdPartition, topic: &TopicName) -> Option<PartitionLog> {
+        // The log's row is queued before any batch of it, so it needs no wait of its own.
+        let begun = self.roomiest()?.create_log(id, |_| {});
+        begun
+            .inspect_err(|poison| {
+                tracing::error!(topic = %topic, partition = id.partition, %poison, "cannot create a log");
+            })
+            .ok()
+    }
+
+    /// The healthy directory that hosts the fewest partitions (Kafka's rule for a new log); a cordoned one only if
+    /// there is no other (KIP-1066).
+    fn roomiest(&self) -> Option<&Arc<DataDir>> {
+        let config = self.config.load();
+        let cordoned = &config.broker().cordoned_log_dirs;
+        let is_cordoned = |path: &Path| cordoned.iter().any(|one| one == "*" || Path::new(one) == path);
+        let directories = self.partitions.0.directories.iter();
+        let healthy = directories.filter(|directory| directory.engine().poison().is_none());
+        healthy.min_by_key(|directory| (is_cordoned(&absolute(&directory.path)), directory.logs_open()))
     }
 
     fn drop_unwanted(&mut self, wanted: &BTreeSet<TopicIdPartition>) {
@@ -177,4 +182,13 @@ impl Reconciler {
             self.env.spawn(async move { partitions.reclaim(&env).await });
         }
     }
+}
+
+/// Why nothing can be hosted.
+fn no_directory_left(partitions: &Partitions) -> Option<String> {
+    let mut failures = Vec::new();
+    for directory in &partitions.0.directories {
+        failures.push(format!("{}: {}", directory.path.display(), directory.engine().poison()?));
+    }
+    Some(failures.join("; "))
 }

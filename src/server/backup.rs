@@ -18,6 +18,8 @@ use super::disks::Disks;
 /// What backups are made of.
 pub(super) struct Source {
     pub directories: Vec<Arc<DataDir>>,
+    /// How many were lost before the start.
+    lost: usize,
     metadata: Arc<dyn MetaStore>,
     cluster_id: String,
     node_id: i32,
@@ -27,6 +29,7 @@ impl Source {
     pub(super) fn of(disks: &Disks, config: &Config) -> Arc<Source> {
         Arc::new(Source {
             directories: disks.directories.clone(),
+            lost: disks.lost.len(),
             metadata: disks.metadata.clone(),
             cluster_id: disks.cluster_id.to_string(),
             node_id: config.broker().node_id,
@@ -37,6 +40,11 @@ impl Source {
     /// the broker's. Blocking.
     pub(super) fn back_up(&self, env: &Env, to: &Path, own_copies: bool) -> Result<Manifest, String> {
         let failed = |what: &dyn std::fmt::Display| format!("{}: {what}", to.display());
+        let failed_since = self.directories.iter().filter(|directory| directory.engine().poison().is_some()).count();
+        match self.lost + failed_since {
+            0 => {}
+            offline => return Err(failed(&format!("{offline} data directories are offline and would be missing"))),
+        }
         let begun_ms = env.wall_ms();
         std::fs::create_dir_all(to).map_err(|e| failed(&e))?;
         if std::fs::read_dir(to).map_err(|e| failed(&e))?.next().is_some() {

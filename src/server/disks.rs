@@ -1,7 +1,7 @@
 //! The disks of a node: data directories, and the small store of its metadata quorum.
 //!
 //! Invariants: every directory is locked before anything is read; all directories and the settings agree on cluster and
-//! node; the metadata store lives in the first data directory.
+//! node; the metadata store lives in the first data directory, which therefore must work.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,12 +10,15 @@ use crate::config::BrokerSettings;
 use crate::env::Env;
 use crate::ids::KafkaUuid;
 use crate::metadata::{MemoryStore, MetaStore, RocksMetaStore};
+use crate::partitions::LostDir;
 use crate::storage::dirs::{DataDir, DirOptions, Identity, LockedDir, NotTaken};
 use crate::storage::engine::{EngineOptions, MemoryDisk, VALUE_FILE_BYTES_MAX};
 
 /// Opened disks.
 pub(super) struct Disks {
     pub directories: Vec<Arc<DataDir>>,
+    /// Those that could not be opened, in the order of the settings.
+    pub lost: Vec<LostDir>,
     pub metadata: Arc<dyn MetaStore>,
     pub cluster_id: KafkaUuid,
     /// The id of the directory that holds the metadata store.
@@ -30,7 +33,8 @@ fn dir_options(settings: &BrokerSettings) -> DirOptions {
         direct: settings.ottla_direct_io,
         read_cache_bytes: bytes(settings.ottla_read_cache_bytes),
     };
-    DirOptions { engine, tail_bytes: bytes(settings.ottla_tail_cache_bytes) }
+    let reserve_bytes = settings.ottla_disk_reserve_bytes;
+    DirOptions { engine, tail_bytes: bytes(settings.ottla_tail_cache_bytes), reserve_bytes }
 }
 
 fn paths_of(settings: &BrokerSettings) -> Vec<PathBuf> {
@@ -39,32 +43,68 @@ fn paths_of(settings: &BrokerSettings) -> Vec<PathBuf> {
 
 impl Disks {
     /// Locks, identifies and opens the directories that the settings name. Blocking.
+    ///
+    /// A disk that failed is left out, as in Kafka, as long as the first directory, where the metadata is, can be read
+    /// and some directory can be opened.
     pub(super) fn open(env: &Env, settings: &BrokerSettings, new_cluster: Option<&str>) -> Result<Disks, NotTaken> {
         let paths = paths_of(settings);
-        let mut locked = paths.iter().map(|path| LockedDir::take(path)).collect::<Result<Vec<_>, _>>()?;
-        let cluster_id = agree(env, &locked, settings, new_cluster)?;
-        for directory in &mut locked {
-            if directory.identity.is_none() {
-                let cluster_id = cluster_id.to_string();
-                let directory_id = env.random_uuid();
-                directory.identify(Identity { cluster_id, node_id: settings.node_id, directory_id })?;
+        let first = paths.first().ok_or_else(|| "log.dirs: names no directory".to_owned())?;
+        let (mut locked, mut lost) = (Vec::new(), Vec::new());
+        for (index, path) in paths.iter().enumerate() {
+            match LockedDir::take(path) {
+                Ok(directory) => locked.push((index, directory)),
+                Err(NotTaken::Unreadable(why)) if index > 0 => lost.push(lose(index, path, None, &why)),
+                Err(why) => return Err(why),
             }
         }
-        let first = paths.first().ok_or_else(|| "log.dirs: names no directory".to_owned())?;
-        let directory_id = locked.first().and_then(|directory| directory.identity.as_ref());
+        let cluster_id = agree(env, &locked, settings, new_cluster)?;
+        let mut identified = Vec::new();
+        for (index, mut directory) in locked {
+            if directory.identity.is_none() {
+                let (cluster_id, directory_id) = (cluster_id.to_string(), env.random_uuid());
+                match directory.identify(Identity { cluster_id, node_id: settings.node_id, directory_id }) {
+                    Err(NotTaken::Unreadable(why)) if index > 0 => {
+                        lost.push(lose(index, &paths[index], Some(directory), &why));
+                        continue;
+                    }
+                    outcome => outcome?,
+                }
+            }
+            identified.push((index, directory));
+        }
+        let directory_id = identified.first().and_then(|(_, directory)| directory.identity.as_ref());
         let directory_id = directory_id.map(|identity| identity.directory_id).unwrap_or_default();
         let options = dir_options(settings);
         // The metadata store is opened beside the first data directory: a start waits for the slower of the two.
         let metadata = open_beside(env, &first.join("metadata"))?;
-        let directories = locked.into_iter().map(|directory| DataDir::open(env, directory, &options).map(Arc::new));
-        let directories = directories.collect::<Result<Vec<_>, _>>()?;
+        let mut directories = Vec::new();
+        let mut failures = Vec::new();
+        for (index, locked) in identified {
+            match DataDir::open(env, &locked, &options) {
+                Ok(directory) => directories.push(Arc::new(directory)),
+                Err(why) => failures.push((index, locked, why)),
+            }
+        }
+        if directories.is_empty() {
+            let failures: Vec<String> = failures.into_iter().map(|(.., why)| why).collect();
+            return Err(failures.join("; ").into());
+        }
+        for (index, locked, why) in failures {
+            lost.push(lose(index, &paths[index], Some(locked), &why));
+        }
+        lost.sort_by_key(|lost| lost.index);
         let metadata = metadata.recv().map_err(|_| "the metadata store was not opened".to_owned())??;
-        Ok(Disks { directories, metadata, cluster_id, directory_id })
+        Ok(Disks { directories, lost, metadata, cluster_id, directory_id })
     }
 
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         self.directories.iter().map(|directory| directory.path.clone()).collect()
     }
+}
+
+fn lose(index: usize, path: &Path, lock: Option<LockedDir>, why: &str) -> LostDir {
+    tracing::error!(path = %path.display(), reason = why, "data directory is offline, and what lies in it");
+    LostDir { index, path: path.to_owned(), lock }
 }
 
 type Opened = Result<Arc<dyn MetaStore>, String>;
@@ -86,12 +126,12 @@ fn open_beside(env: &Env, path: &Path) -> Result<std::sync::mpsc::Receiver<Opene
 /// The cluster that every directory belongs to, or a new one's id.
 fn agree(
     env: &Env,
-    locked: &[LockedDir],
+    locked: &[(usize, LockedDir)],
     settings: &BrokerSettings,
     new_cluster: Option<&str>,
 ) -> Result<KafkaUuid, String> {
     let mut cluster: Option<String> = None;
-    for directory in locked {
+    for (_, directory) in locked {
         let Some(identity) = &directory.identity else { continue };
         let shown = directory.path.display();
         if identity.node_id != settings.node_id {
@@ -113,7 +153,10 @@ fn agree(
 
 /// Disks of a simulated node: they outlive its process.
 pub struct SimulatedDisks {
+    /// The first data directory's.
     pub records: MemoryDisk,
+    /// Those of further data directories.
+    pub more: Vec<(KafkaUuid, MemoryDisk)>,
     metadata: parking_lot::Mutex<Arc<MemoryStore>>,
     cluster_id: KafkaUuid,
     directory_id: KafkaUuid,
@@ -123,26 +166,34 @@ impl SimulatedDisks {
     /// Empty disks of a new cluster; ids are drawn from `env`.
     pub fn new(cluster_id: KafkaUuid, directory_id: KafkaUuid) -> SimulatedDisks {
         let metadata = parking_lot::Mutex::new(MemoryStore::new());
-        SimulatedDisks { records: MemoryDisk::new(), metadata, cluster_id, directory_id }
+        SimulatedDisks { records: MemoryDisk::new(), more: Vec::new(), metadata, cluster_id, directory_id }
     }
 
     /// Power cut: of the unsynced writes, the first few survive on each disk.
     pub fn crash(&self, records_kept: usize, metadata_kept: usize) {
         self.records.crash(records_kept);
+        self.more.iter().for_each(|(_, disk)| disk.crash(records_kept));
         let mut metadata = self.metadata.lock();
         let survived = metadata.crash(metadata_kept);
         *metadata = survived;
     }
 
-    /// Writes that a crash now could lose, on the records' disk and on the metadata's.
+    /// Writes that a crash now could lose, on the first records' disk and on the metadata's.
     pub fn unsynced(&self) -> (usize, usize) {
         (self.records.unsynced(), self.metadata.lock().unsynced())
     }
 
     pub(super) fn open(&self, env: &Env, settings: &BrokerSettings) -> Result<Disks, String> {
-        let directory = DataDir::in_memory(env, &self.records, self.directory_id, &dir_options(settings))?;
+        let (options, first) = (dir_options(settings), (self.directory_id, self.records.clone()));
+        let disks = std::iter::once(&first).chain(&self.more).zip(1..);
+        let directories = disks.map(|((id, disk), number)| {
+            let mut directory = DataDir::in_memory(env, disk, *id, &options)?;
+            directory.path = PathBuf::from(format!("/memory-{number}"));
+            Ok(Arc::new(directory))
+        });
+        let directories = directories.collect::<Result<Vec<_>, String>>()?;
         let metadata: Arc<dyn MetaStore> = self.metadata.lock().clone();
         let (cluster_id, directory_id) = (self.cluster_id, self.directory_id);
-        Ok(Disks { directories: vec![Arc::new(directory)], metadata, cluster_id, directory_id })
+        Ok(Disks { directories, lost: Vec::new(), metadata, cluster_id, directory_id })
     }
 }

@@ -34,7 +34,7 @@ use crate::metadata::{
     BrokerProfile, Endpoint, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap, TopicDefaults,
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
-use crate::partitions::{Cleaner, Partitions, Reconciler, RetentionSweep};
+use crate::partitions::{Cleaner, DiskWatch, Partitions, Reconciler, RetentionSweep};
 use crate::storage::dirs::NotTaken;
 
 use disks::Disks;
@@ -94,7 +94,7 @@ impl Server {
         let metadata = start_metadata(&env, &config, &disks, &addresses).await?;
         let node = BrokerId(config.broker().node_id);
         let shared_config = Arc::new(ArcSwap::from_pointee(config));
-        let partitions = Partitions::new(node, disks.directories);
+        let partitions = Partitions::new(node, disks.directories, disks.lost);
         let reconciler = {
             let (env, partitions, config) = (env.clone(), partitions.clone(), shared_config.clone());
             let of_reconciler = env.clone();
@@ -116,6 +116,7 @@ impl Server {
         env.spawn(follower.run(metadata.watch()));
         let sweep = RetentionSweep { env: env.clone(), partitions: partitions.clone(), config: shared_config.clone() };
         env.spawn(sweep.run());
+        env.spawn(DiskWatch { env: env.clone(), partitions: partitions.clone() }.run());
         if shared_config.load().broker().log_cleaner_enable {
             env.spawn(Cleaner { env: env.clone(), partitions, config: shared_config.clone() }.run());
         }
@@ -184,7 +185,7 @@ async fn open_disks(env: &Env, settings: BrokerSettings, cluster_id: Option<Stri
         let (of_disks, settings, cluster_id) = (env.clone(), settings.clone(), cluster_id.clone());
         match env.blocking(move || Disks::open(&of_disks, &settings, cluster_id.as_deref())).await {
             Err(NotTaken::InUse(_)) if env.now() < deadline => env.sleep(LOCK_PAUSE).await,
-            Err(NotTaken::InUse(why) | NotTaken::Failed(why)) => return Err(why),
+            Err(not_taken) => return Err(not_taken.why()),
             Ok(disks) => return Ok(disks),
         }
     }

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use super::engine::{Engine, EngineOptions, MemoryDisk, Poisoned, Write};
 use super::keys::{self, Family, Kind, LogNumber};
 use super::log::{LogHome, PartitionLog};
+use super::reserve::{Reserve, Space, Turn};
 use super::state::LogState;
 use super::tail::TailCache;
 use crate::env::Env;
@@ -36,7 +37,7 @@ pub struct Identity {
 impl Identity {
     /// Who the directory `path` belongs to, without taking its lock; `None` if nobody.
     pub fn read(path: &Path) -> Result<Option<Identity>, String> {
-        read_identity(&path.join("meta.properties"))
+        read_identity(&path.join("meta.properties")).map_err(NotTaken::why)
     }
 
     /// The file that says so.
@@ -53,7 +54,18 @@ impl Identity {
 pub enum NotTaken {
     /// Another process holds its lock.
     InUse(String),
+    /// The disk does not let itself be read or written.
+    Unreadable(String),
     Failed(String),
+}
+
+impl NotTaken {
+    /// The sentence.
+    pub fn why(self) -> String {
+        match self {
+            NotTaken::InUse(why) | NotTaken::Unreadable(why) | NotTaken::Failed(why) => why,
+        }
+    }
 }
 
 impl From<String> for NotTaken {
@@ -73,7 +85,7 @@ pub struct LockedDir {
 impl LockedDir {
     /// Creates `path` if needed, takes its lock and reads who it belongs to. The error is a sentence for the operator.
     pub fn take(path: &Path) -> Result<LockedDir, NotTaken> {
-        let failed = |what: String| NotTaken::Failed(format!("log.dirs: {what}"));
+        let failed = |what: String| NotTaken::Unreadable(format!("log.dirs: {what}"));
         let shown = path.display();
         fs::create_dir_all(path).map_err(|e| failed(format!("cannot create {shown}: {e}")))?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(".lock"));
@@ -86,7 +98,7 @@ impl LockedDir {
             }
             Err(fs::TryLockError::Error(e)) => return Err(failed(format!("cannot lock {shown}: {e}"))),
         }
-        let identity = Identity::read(path).map_err(NotTaken::Failed)?;
+        let identity = read_identity(&path.join("meta.properties"))?;
         Ok(LockedDir { path: path.to_owned(), identity, lock })
     }
 
@@ -110,9 +122,11 @@ impl LockedDir {
     }
 
     /// Writes `identity` durably into an empty directory.
-    pub fn identify(&mut self, identity: Identity) -> Result<(), String> {
-        write_durably(&self.path, "meta.properties", identity.text().as_bytes())
-            .map_err(|e| format!("log.dirs: cannot write meta.properties in {}: {e}", self.path.display()))?;
+    pub fn identify(&mut self, identity: Identity) -> Result<(), NotTaken> {
+        write_durably(&self.path, "meta.properties", identity.text().as_bytes()).map_err(|e| {
+            let shown = self.path.display();
+            NotTaken::Unreadable(format!("log.dirs: cannot write meta.properties in {shown}: {e}"))
+        })?;
         self.identity = Some(identity);
         Ok(())
     }
@@ -127,12 +141,13 @@ fn write_durably(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn read_identity(path: &Path) -> Result<Option<Identity>, String> {
+fn read_identity(path: &Path) -> Result<Option<Identity>, NotTaken> {
     let mut text = String::new();
+    let unreadable = |e: io::Error| NotTaken::Unreadable(format!("{}: {e}", path.display()));
     match File::open(path) {
-        Ok(mut file) => file.read_to_string(&mut text).map_err(|e| format!("{}: {e}", path.display()))?,
+        Ok(mut file) => file.read_to_string(&mut text).map_err(unreadable)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(format!("{}: {e}", path.display())),
+        Err(e) => return Err(unreadable(e)),
     };
     let value = |key: &str| {
         let lines = text.lines().filter_map(|line| line.split_once('='));
@@ -141,7 +156,8 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, String> {
     };
     let version = value("version")?;
     if version != "1" {
-        return Err(format!("{}: version {version} is not understood, this program knows 1", path.display()));
+        let why = format!("{}: version {version} is not understood, this program knows 1", path.display());
+        return Err(NotTaken::Failed(why));
     }
     let node = value("node.id")?;
     let node_id = node.parse().map_err(|_| format!("{}: node.id {node} is not a number", path.display()))?;
@@ -151,20 +167,24 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, String> {
     Ok(Some(Identity { cluster_id: value("cluster.id")?, node_id, directory_id }))
 }
 
+/// Files of records that a volume holds at least, and the size below which there is no point in more of them.
+const VALUE_FILES_MIN: u64 = 64;
+const VALUE_FILE_BYTES_MIN: u64 = 4 << 20;
+
 /// How much memory and safety a directory gets.
 #[derive(Clone, Debug)]
 pub struct DirOptions {
     pub engine: EngineOptions,
     /// `ottla.tail.cache.bytes`.
     pub tail_bytes: usize,
+    /// `ottla.disk.reserve.bytes`.
+    pub reserve_bytes: i64,
 }
 
-/// The room of a file system.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Space {
-    pub total_bytes: u64,
-    /// What is left for those without privileges.
-    pub usable_bytes: u64,
+fn space_of(path: &Path) -> Option<Space> {
+    let volume = rustix::fs::statvfs(path).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
+    Some(Space { total_bytes: bytes(volume.f_blocks), usable_bytes: bytes(volume.f_bavail) })
 }
 
 /// An open data directory.
@@ -174,30 +194,43 @@ pub struct DataDir {
     home: LogHome,
     next_number: Mutex<LogNumber>,
     logs_open: AtomicUsize,
-    _lock: Option<File>,
+    holder: Holder,
+}
+
+/// What a directory is made of, kept as long as it is open.
+enum Holder {
+    Disk { _lock: File },
+    Memory(MemoryDisk),
 }
 
 impl DataDir {
     /// Opens the engine of a locked directory. Blocking.
-    pub fn open(env: &Env, locked: LockedDir, options: &DirOptions) -> Result<DataDir, String> {
-        let shown = locked.path.display().to_string();
-        let identity = locked.identity.ok_or_else(|| format!("{shown}: has no identity"))?;
-        let engine = Engine::open(env, &locked.path.join("records"), &options.engine)
+    pub fn open(env: &Env, locked: &LockedDir, options: &DirOptions) -> Result<DataDir, String> {
+        let shown = locked.path.display();
+        let identity = locked.identity.as_ref().ok_or_else(|| format!("{shown}: has no identity"))?;
+        let lock = locked.lock.try_clone().map_err(|e| format!("log.dirs: cannot hold the lock of {shown}: {e}"))?;
+        let mut engine_options = options.engine.clone();
+        if let Some(space) = space_of(&locked.path) {
+            // On a small volume, space comes back in smaller units.
+            let by_volume = (space.total_bytes / VALUE_FILES_MIN).max(VALUE_FILE_BYTES_MIN);
+            engine_options.value_file_bytes_max = engine_options.value_file_bytes_max.min(by_volume);
+        }
+        let engine = Engine::open(env, &locked.path.join("records"), &engine_options)
             .map_err(|poison| format!("log.dirs: cannot open the records in {shown}: {poison}"))?;
-        DataDir::over(engine, identity.directory_id, locked.path, Some(locked.lock), options)
+        DataDir::over(engine, identity.directory_id, locked.path.clone(), Holder::Disk { _lock: lock }, options)
     }
 
     /// The in-memory twin over a simulated disk.
     pub fn in_memory(env: &Env, disk: &MemoryDisk, id: KafkaUuid, options: &DirOptions) -> Result<DataDir, String> {
         let engine = Engine::in_memory(env, disk, &options.engine);
-        DataDir::over(engine, id, PathBuf::from("memory"), None, options)
+        DataDir::over(engine, id, PathBuf::from("memory"), Holder::Memory(disk.clone()), options)
     }
 
     fn over(
         engine: Engine,
         id: KafkaUuid,
         path: PathBuf,
-        lock: Option<File>,
+        holder: Holder,
         options: &DirOptions,
     ) -> Result<DataDir, String> {
         let row = engine.value(Family::State, &keys::format()).map_err(|poison| poison.to_string())?;
@@ -215,26 +248,51 @@ impl DataDir {
                 _ => return Err(format!("log.dirs: {}: malformed format row", path.display())),
             },
         };
-        let home = LogHome { directory: id, engine, tail: Arc::new(TailCache::new(options.tail_bytes)) };
-        Ok(DataDir {
-            id,
-            path,
-            home,
-            next_number: Mutex::new(next_number),
-            logs_open: AtomicUsize::new(0),
-            _lock: lock,
-        })
+        let tail = Arc::new(TailCache::new(options.tail_bytes));
+        let home = LogHome { directory: id, engine, tail, reserve: Arc::new(Reserve::new(options.reserve_bytes)) };
+        let (next_number, logs_open) = (Mutex::new(next_number), AtomicUsize::new(0));
+        let directory = DataDir { id, path, home, next_number, logs_open, holder };
+        directory.look();
+        Ok(directory)
     }
 
     pub fn engine(&self) -> &Engine {
         &self.home.engine
     }
 
+    /// Looks how much room is left, and says so when it begins or ends to be too little. Blocking.
+    pub fn look(&self) {
+        let Some(space) = self.space() else { return };
+        let (reserve, path) = (&self.home.reserve, self.path.display());
+        let (usable_bytes, queued_bytes) = (space.usable_bytes, self.home.engine.queued_bytes() as u64);
+        match reserve.look(space, queued_bytes) {
+            Some(Turn::Began) => {
+                let reserve_bytes = reserve.bytes();
+                tracing::error!(%path, usable_bytes, reserve_bytes, "the disk is nearly full: records are refused");
+            }
+            Some(Turn::Ended) => tracing::info!(%path, usable_bytes, "the disk has room again: records are accepted"),
+            None => {}
+        }
+    }
+
+    /// Whether records of producers are refused for want of room.
+    pub fn is_full(&self) -> bool {
+        self.home.reserve.is_low() || self.home.engine.is_full()
+    }
+
     /// How much the file system holds and has left; `None` if it does not tell. Blocking.
     pub fn space(&self) -> Option<Space> {
-        let volume = rustix::fs::statvfs(&self.path).ok()?;
-        let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
-        Some(Space { total_bytes: bytes(volume.f_blocks), usable_bytes: bytes(volume.f_bavail) })
+        if let Holder::Memory(disk) = &self.holder {
+            return disk.space();
+        }
+        space_of(&self.path)
+    }
+
+    /// Gives the disk space of deleted records back. Blocking.
+    pub fn reclaim(&self) -> Result<(), Poisoned> {
+        // What lives is written anew before the old is deleted.
+        let room = self.space().map_or(u64::MAX, |space| space.usable_bytes / 2);
+        self.home.engine.reclaim(room)
     }
 
     /// Puts a copy of the directory, without the metadata store, into the folder `to`, while writes go on. Blocking.

@@ -16,6 +16,7 @@ use super::engine::{Engine, Poisoned, Write};
 use super::epochs::Epochs;
 use super::keys::{self, Family, Kind, LogNumber};
 use super::producers::{Producers, Sequence};
+use super::reserve::{Claim, Reserve};
 use super::retention::{self, Chunk};
 use super::state::{self, LogState};
 use super::tail::{Tail, TailCache};
@@ -34,6 +35,17 @@ pub struct LogHome {
     pub directory: KafkaUuid,
     pub engine: Engine,
     pub tail: Arc<TailCache>,
+    pub reserve: Arc<Reserve>,
+}
+
+impl LogHome {
+    /// Refuses what there is no room for.
+    fn check_room(&self, claim: Claim) -> Result<(), ErrorCode> {
+        match !self.engine.is_full() && self.reserve.admits(claim) {
+            true => Ok(()),
+            false => Err(claim.refusal()),
+        }
+    }
 }
 
 /// A batch that passed validation, about to be appended by the leader.
@@ -44,6 +56,7 @@ pub struct Incoming {
     pub epoch: LeaderEpoch,
     /// `segment.ms`: a chunk is closed when its records span as much.
     pub chunk_ms_max: i64,
+    pub claim: Claim,
 }
 
 /// Where a batch went.
@@ -226,12 +239,16 @@ impl PartitionLog {
         if self.home.engine.poison().is_some() {
             return Err(ErrorCode::KafkaStorageError);
         }
-        let Incoming { batch, checked, now_ms, epoch, chunk_ms_max } = incoming;
+        let Incoming { batch, checked, now_ms, epoch, chunk_ms_max, claim } = incoming;
         let header = checked.header;
-        if let Sequence::Duplicate { base_offset, last_offset, append_time_ms } = self.check_sequence(&header)? {
+        let sequence = self.check_sequence(&header);
+        if let Ok(Sequence::Duplicate { base_offset, last_offset, append_time_ms }) = sequence {
             let end_offset = last_offset + 1;
             return Ok(Appended { base_offset, end_offset, append_time_ms, duplicate: true });
         }
+        // Between the two: a duplicate needs no room; and what follows a batch that found none is not out of order.
+        self.home.check_room(claim)?;
+        sequence?;
         let base = match self.state.log_end {
             end if sabotage::on("offset-reused") && end % 7 == 3 => end - 1,
             end => end,
@@ -253,6 +270,7 @@ impl PartitionLog {
         self.extend_chunk((base, next), stamped.len() as u64, timestamp, chunk_ms_max, &mut write);
         self.state.log_end = next;
         self.state.high_watermark = high_watermark;
+        self.home.reserve.note(stamped.len() as u64);
         self.home.tail.push(self.number, base, next, stamped.clone());
         write.put(Family::Batches, keys::batch(self.number, base), stamped);
         self.put_state(&mut write);

@@ -22,6 +22,7 @@ pub mod key_offsets;
 pub mod keys;
 pub mod log;
 pub mod producers;
+pub mod reserve;
 pub mod retention;
 pub mod state;
 pub mod tail;

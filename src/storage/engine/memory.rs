@@ -13,10 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::full::Failure;
 use super::{Op, Poisoned};
 use crate::env::Env;
 use crate::sabotage;
 use crate::storage::keys::{Family, Key};
+use crate::storage::reserve::Space;
 
 type Rows = BTreeMap<(Family, Vec<u8>), Bytes>;
 
@@ -27,6 +29,7 @@ struct State {
     unsynced: Vec<Vec<Op>>,
     delay_max: Duration,
     broken: Option<String>,
+    space: Option<Space>,
 }
 
 /// A simulated disk. It outlives the engine that runs on it, as a disk outlives a process.
@@ -71,6 +74,16 @@ impl MemoryDisk {
         self.0.lock().broken = Some(reason.to_owned());
     }
 
+    /// From now on this is its room, whatever is written. With none left, writes find no room.
+    pub fn set_space(&self, space: Option<Space>) {
+        self.0.lock().space = space;
+    }
+
+    /// Its room, if it has a bound.
+    pub fn space(&self) -> Option<Space> {
+        self.0.lock().space
+    }
+
     /// Power cut: of the writes not yet synced, the first `kept` survive.
     pub fn crash(&self, kept: usize) {
         let mut state = self.0.lock();
@@ -86,12 +99,15 @@ impl MemoryDisk {
         self.0.lock().unsynced.len()
     }
 
-    pub(super) async fn write(&self, env: &Env, group: Vec<Vec<Op>>, sync: bool) -> Result<(), Poisoned> {
+    pub(super) async fn write(&self, env: &Env, group: Vec<Vec<Op>>, sync: bool) -> Result<(), Failure> {
         self.pause(env).await;
         {
             let mut state = self.0.lock();
             if let Some(reason) = &state.broken {
-                return Err(Poisoned(reason.clone()));
+                return Err(Poisoned(reason.clone()).into());
+            }
+            if state.space.is_some_and(|space| space.usable_bytes == 0) {
+                return Err(Failure::NoRoom("no bytes are left".into()));
             }
             for ops in group {
                 apply(&mut state.volatile, &ops);

@@ -4,14 +4,16 @@
 //! * Writes are applied in the order of [`Engine::submit`], each of them whole or not at all, also after a crash.
 //! * `done` is called exactly once per write, in order, after the write is on stable storage (with `sync`), or with a
 //!   failure.
-//! * After a failure the engine is *poisoned*: every later write is refused, nothing is retried (an fsync error is
-//!   final).
+//! * A write for which the disk has no room waits until there is some, and the writes behind it with it.
+//! * After any other failure the engine is *poisoned*: every later write is refused, nothing is retried (an fsync error
+//!   is final).
 //! * Reads see every write whose `done` was called; they may see later ones.
 //!
 //! The lane's queue is bounded by [`Engine::room`]: whoever produces waits there, before the first byte is queued.
 
 mod direct;
 mod frozen;
+mod full;
 mod groups;
 mod memory;
 mod reads;
@@ -31,6 +33,7 @@ use tokio::sync::Notify;
 
 use super::keys::{Family, Key};
 use crate::env::Env;
+use full::{Failure, Fullness, ROOM_PAUSE};
 
 pub use frozen::{Batch, Frozen, FrozenStore, Row};
 pub use memory::MemoryDisk;
@@ -137,6 +140,7 @@ pub(super) struct Lane {
     dead: Mutex<BTreeMap<Key, Key>>,
     /// Groups committed so far: one sync each.
     groups: AtomicU64,
+    fullness: Fullness,
     ended: Mutex<bool>,
     ended_signal: Condvar,
 }
@@ -198,6 +202,7 @@ impl Lane {
         if let Err(poison) = &outcome {
             self.poison_with(poison.clone());
         }
+        self.fullness.passed();
         self.groups.fetch_add(1, Ordering::Relaxed);
         let mut bytes = 0;
         for write in group {
@@ -211,6 +216,14 @@ impl Lane {
         if before > QUEUE_BYTES_MAX && before - bytes <= QUEUE_BYTES_MAX {
             self.drained.notify_waiters();
         }
+    }
+
+    /// Waits for room on the disk, a moment; false if the engine is closed. Blocking.
+    fn wait_for_room(&self, why: &str) -> bool {
+        self.fullness.begin(why);
+        // Producers wait for nothing that may take so long: they are refused.
+        self.drained.notify_waiters();
+        self.fullness.wait(why)
     }
 
     fn poison_with(&self, poison: Poisoned) {
@@ -255,7 +268,7 @@ impl Engine {
                 let refused = lane_of_thread.poison.lock().clone();
                 let outcome = match refused {
                     Some(poison) => Err(poison),
-                    None => worker.write(&group, sync),
+                    None => worker.write(&group, sync, &|why| lane_of_thread.wait_for_room(why)),
                 };
                 lane_of_thread.finish(group, outcome);
             }
@@ -278,8 +291,17 @@ impl Engine {
         let (disk_of_lane, lane_of_task, env_of_task, sync) = (disk.clone(), lane.clone(), env.clone(), options.sync);
         env.spawn(async move {
             while let Some(group) = lane_of_task.next_group().await {
-                let ops = group.iter().map(|write| write.ops.clone()).collect();
-                let outcome = disk_of_lane.write(&env_of_task, ops, sync).await;
+                let outcome = loop {
+                    let ops = group.iter().map(|write| write.ops.clone()).collect();
+                    match disk_of_lane.write(&env_of_task, ops, sync).await {
+                        Err(Failure::NoRoom(why)) if !lane_of_task.fullness.has_ended() => {
+                            lane_of_task.fullness.begin(&why);
+                            lane_of_task.drained.notify_waiters();
+                            env_of_task.sleep(ROOM_PAUSE).await;
+                        }
+                        outcome => break outcome.map_err(Poisoned::from),
+                    }
+                };
                 lane_of_task.finish(group, outcome);
             }
             lane_of_task.end();
@@ -318,12 +340,12 @@ impl Engine {
         outcome.await.unwrap_or_else(|_| Err(Poisoned("closed".into())))
     }
 
-    /// Waits until the lane's queue is below its bound.
+    /// Waits until the lane's queue is below its bound. A full disk is not waited for.
     pub async fn room(&self) {
         let lane = &self.0.lane;
         loop {
             let drained = lane.drained.notified();
-            if lane.queued_bytes.load(Ordering::Acquire) <= QUEUE_BYTES_MAX {
+            if lane.queued_bytes.load(Ordering::Acquire) <= QUEUE_BYTES_MAX || self.is_full() {
                 return;
             }
             drained.await;
@@ -333,6 +355,21 @@ impl Engine {
     /// Why the engine takes no more writes, if it does not.
     pub fn poison(&self) -> Option<Poisoned> {
         self.0.lane.poison.lock().clone()
+    }
+
+    /// Takes the directory offline.
+    pub fn give_up(&self, poison: Poisoned) {
+        self.0.lane.poison_with(poison);
+    }
+
+    /// True while writes wait for room on the disk.
+    pub fn is_full(&self) -> bool {
+        self.0.lane.fullness.is_full()
+    }
+
+    /// Bytes that wait for the lane.
+    pub fn queued_bytes(&self) -> usize {
+        self.0.lane.queued_bytes.load(Ordering::Relaxed)
     }
 
     /// Group commits so far.
@@ -378,10 +415,9 @@ impl Engine {
     }
 
     /// Gives the disk space of the batches deleted since the last call back; does nothing if there are none. Blocking;
-    /// writes living batches anew if too many dead ones lie beside them. One at a time: a second caller finds nothing
-    /// left to
-    /// do.
-    pub fn reclaim(&self) -> Result<(), Poisoned> {
+    /// writes living batches anew if too many dead ones lie beside them, `room` bytes at a time. A second caller finds
+    /// nothing left to do.
+    pub fn reclaim(&self, room: u64) -> Result<(), Poisoned> {
         let _alone = self.0.reclaiming.lock();
         let dead = std::mem::take(&mut *self.0.lane.dead.lock());
         let Backend::Rocks(store) = &self.0.backend else { return Ok(()) };
@@ -389,7 +425,7 @@ impl Engine {
             return Ok(());
         }
         let ranges: Vec<(Key, Key)> = dead.into_iter().collect();
-        let reclaimed = store.reclaim(&ranges).and_then(|moves| self.carry_out(store, moves));
+        let reclaimed = store.compact(&ranges).and_then(|()| self.carry_out(store, room));
         if reclaimed.is_err() {
             // The next call tries again.
             self.0.lane.dead.lock().extend(ranges);
@@ -397,18 +433,23 @@ impl Engine {
         reclaimed
     }
 
-    fn carry_out(&self, store: &rocks::Store, moves: Vec<Vec<Op>>) -> Result<(), Poisoned> {
-        if moves.is_empty() {
-            return Ok(());
+    fn carry_out(&self, store: &rocks::Store, room: u64) -> Result<(), Poisoned> {
+        loop {
+            let (moves, more) = store.reclaim(room)?;
+            if moves.is_empty() {
+                return Ok(());
+            }
+            for ops in moves {
+                // One at a time, so that producers never wait behind more than one of them.
+                let (told, outcome) = std::sync::mpsc::sync_channel(1);
+                let write = Write { ops, ..Write::default() }.when_done(move |fate| drop(told.send(fate)));
+                self.submit(write)?;
+                outcome.recv().unwrap_or_else(|_| Err(Poisoned("closed".into())))?;
+            }
+            if !more {
+                return store.drop_dead_files();
+            }
         }
-        for ops in moves {
-            // One at a time, so that producers never wait behind more than one of them.
-            let (told, outcome) = std::sync::mpsc::sync_channel(1);
-            let write = Write { ops, ..Write::default() }.when_done(move |fate| drop(told.send(fate)));
-            self.submit(write)?;
-            outcome.recv().unwrap_or_else(|_| Err(Poisoned("closed".into())))?;
-        }
-        store.drop_dead_files()
     }
 
     /// Tells that batches of `range` were overwritten or deleted one by one, so that the next reclaim looks for their
@@ -433,6 +474,7 @@ impl Engine {
     pub fn close(&self, wait: bool) {
         let lane = &self.0.lane;
         lane.queue.lock().closed = true;
+        lane.fullness.end();
         lane.filled.notify_all();
         lane.filled_async.notify_waiters();
         lane.filled_async.notify_one();

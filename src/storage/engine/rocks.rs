@@ -19,6 +19,7 @@ use rocksdb::{
     DBCompressionType, FlushOptions, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
+use super::full::{Failure, Fullness, patiently};
 use super::values::{FileNumber, Place, Position, ValueLog, ValueSettings};
 use super::{EngineOptions, Op, Poisoned, Write};
 use crate::env::Env;
@@ -111,6 +112,15 @@ fn io_failed(context: &str) -> impl Fn(io::Error) -> Poisoned + '_ {
     move |failure| Poisoned(format!("{context}: {failure}"))
 }
 
+/// A failure of RocksDB. From a full disk it recovers by itself when there is room: until then it takes no writes and
+/// says so (its `ErrorHandler`, with the `SstFileManager` that every database has).
+fn failure(context: &str) -> impl Fn(rocksdb::Error) -> Failure + '_ {
+    move |failure| match failure.as_ref().contains("No space left on device") {
+        true => Failure::NoRoom(format!("{context}: {failure}")),
+        false => Failure::Final(failed(context)(failure)),
+    }
+}
+
 fn unlogged() -> WriteOptions {
     let mut options = WriteOptions::default();
     options.disable_wal(true);
@@ -159,11 +169,37 @@ impl Store {
         self.0.rows.cf_handle(name).ok_or_else(|| Poisoned(format!("column family {name} is missing")))
     }
 
-    /// Writes a group: values and row changes into the value log, with one sync, then the rows.
-    pub(super) fn write(&self, group: &[Write], sync: bool) -> Result<(), Poisoned> {
+    /// Writes a group: values and row changes into the value log, with one sync, then the rows. `wait` is called while
+    /// there is no room on the disk: it returns after a moment, with whether to go on.
+    pub(super) fn write(&self, group: &[Write], sync: bool, wait: &dyn Fn(&str) -> bool) -> Result<(), Poisoned> {
+        let (position, rows, written) = patiently(wait, || {
+            let position = self.0.values.next()?;
+            let (values, rows) = self.group_at(position, group)?;
+            let written = self.0.values.append(&values, rows.data(), sync)?;
+            Ok((position, rows, written))
+        })?;
+        let mut rows = Some(rows);
+        patiently(wait, || {
+            let rows = match rows.take() {
+                Some(rows) => rows,
+                None => self.group_at(position, group)?.1,
+            };
+            self.0.rows.write_opt(rows, &unlogged()).map_err(failure("write"))
+        })?;
+        if self.0.unflushed.fetch_add(written, Ordering::Relaxed) + written > UNFLUSHED_BYTES_MAX {
+            match self.try_flush(false) {
+                // RocksDB flushes them itself once it can, and a start needs only what is in the value log.
+                Err(Failure::NoRoom(why)) => tracing::warn!(why, "rows stay in memory until the disk has room"),
+                flushed => flushed?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The values and the row changes of a group that goes to `position`.
+    fn group_at(&self, position: Position, group: &[Write]) -> Result<(Vec<Bytes>, WriteBatch), Poisoned> {
         let (state, batches) = (self.family(Family::State)?, self.family(Family::Batches)?);
         let handle = |family: Family| if family == Family::State { state } else { batches };
-        let position = self.0.values.next().map_err(io_failed("value log"))?;
         let mut at = ValueLog::first_value(position);
         let mut values = Vec::new();
         let mut rows = WriteBatch::default();
@@ -193,16 +229,15 @@ impl Store {
             }
         }
         rows.put_cf(state, keys::position(), position.encode());
-        let written = self.0.values.append(&values, rows.data(), sync).map_err(io_failed("value log"))?;
-        self.0.rows.write_opt(rows, &unlogged()).map_err(failed("write"))?;
-        if self.0.unflushed.fetch_add(written, Ordering::Relaxed) + written > UNFLUSHED_BYTES_MAX {
-            self.flush(false)?;
-        }
-        Ok(())
+        Ok((values, rows))
     }
 
     /// Flushes the rows of both families, together.
     pub(super) fn flush(&self, wait: bool) -> Result<(), Poisoned> {
+        Ok(self.try_flush(wait)?)
+    }
+
+    fn try_flush(&self, wait: bool) -> Result<(), Failure> {
         let mut options = FlushOptions::default();
         options.set_wait(wait);
         self.0.unflushed.store(0, Ordering::Relaxed);
@@ -211,7 +246,7 @@ impl Store {
             self.0.values.sync().map_err(io_failed("value log"))?;
         }
         let families = [self.family(Family::State)?, self.family(Family::Batches)?];
-        self.0.rows.flush_cfs_opt(&[&families[0], &families[1]], &options).map_err(failed("flush"))
+        self.0.rows.flush_cfs_opt(&[&families[0], &families[1]], &options).map_err(failure("flush"))
     }
 
     /// Flushes for the last time and makes compactions under way return at once.
@@ -323,17 +358,23 @@ impl Store {
         rows.status().map_err(failed("scan"))
     }
 
-    /// Lets compaction eat the tombstones of `ranges`, deletes value files in which nothing lives, and says which
-    /// batches to move so that more files can go: those that share a file with the dead, if the dead are too many.
-    pub(super) fn reclaim(&self, ranges: &[(Key, Key)]) -> Result<Vec<Vec<Op>>, Poisoned> {
+    /// Lets compaction eat the tombstones of `ranges`.
+    pub(super) fn compact(&self, ranges: &[(Key, Key)]) -> Result<(), Poisoned> {
         let batches = self.family(Family::Batches)?;
-        let closed = self.flushed_files()?;
+        self.flush(true)?;
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         for (from, to) in ranges {
             self.0.rows.compact_range_cf_opt(batches, Some(from), Some(to), &options);
         }
+        Ok(())
+    }
+
+    /// Deletes value files in which nothing lives, and says which batches to move so that more files can go: those that
+    /// share a file with the dead, if the dead are too many. They fit into `room` bytes; true if there are more.
+    pub(super) fn reclaim(&self, room: u64) -> Result<(Vec<Vec<Op>>, bool), Poisoned> {
+        let closed = self.flushed_files()?;
         let living = self.living()?;
         let (mut all, mut dead, mut mixed) = (0, 0, Vec::new());
         for (number, size) in closed {
@@ -348,14 +389,19 @@ impl Store {
             }
         }
         mixed.sort_unstable();
-        let mut victims = Vec::new();
+        let (mut victims, mut moved) = (Vec::new(), 0);
         while dead * 100 > all * GARBAGE_PERCENT_MAX
             && let Some((_, number, size, garbage)) = mixed.pop()
         {
+            moved += size - garbage;
+            if moved > room {
+                let more = !victims.is_empty();
+                return Ok((self.moves(&victims)?, more));
+            }
             (all, dead) = (all - size, dead - garbage);
             victims.push(number);
         }
-        self.moves(&victims)
+        Ok((self.moves(&victims)?, false))
     }
 
     /// Number and size of the value files that no start will read groups from: what is flushed before they are looked
@@ -578,7 +624,8 @@ impl SmallStore {
         Ok(SmallStore(Arc::new(db)))
     }
 
-    /// Writes all rows as one; `None` deletes. With `sync`, returns once they are on stable storage.
+    /// Writes all rows as one; `None` deletes. With `sync`, returns once they are on stable storage. Blocking; if the
+    /// disk is full, waits for room.
     pub fn put_many(&self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>, sync: bool) -> Result<(), Poisoned> {
         let mut batch = WriteBatch::default();
         for (key, value) in rows {
@@ -589,7 +636,15 @@ impl SmallStore {
         }
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        self.0.write_opt(batch, &options).map_err(failed("write metadata"))
+        let data = batch.data().to_vec();
+        let mut batch = Some(batch);
+        let fullness = Fullness::default();
+        patiently(&|why| fullness.wait(why), || {
+            let batch = batch.take().unwrap_or_else(|| WriteBatch::from_data(&data));
+            self.0.write_opt(batch, &options).map_err(failure("write metadata"))
+        })?;
+        fullness.passed();
+        Ok(())
     }
 
     /// Puts a copy of every row into the folder `to`, which must not exist.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::storage::keys;
+use crate::storage::reserve::Space;
 
 const OPTIONS: EngineOptions =
     EngineOptions { sync: true, value_file_bytes_max: 1 << 14, direct: true, read_cache_bytes: 8 << 20 };
@@ -131,7 +132,7 @@ async fn run(steps: Vec<Step>) {
                 root = killed;
             }
             Step::Reclaim => {
-                rocks.reclaim().unwrap();
+                rocks.reclaim(u64::MAX).unwrap();
                 let bytes: usize = everything(&rocks, Family::Batches).iter().map(|(_, value)| value.len()).sum();
                 let bound = bytes * 2 + 4 * OPTIONS.value_file_bytes_max as usize;
                 assert!(size(&root.path().join("values")) <= bound, "space of the dead came back");
@@ -205,4 +206,37 @@ async fn a_failed_write_poisons_for_good() {
     assert_eq!(engine.write(put(1)).await, Err(Poisoned("no space".into())));
     assert_eq!(engine.poison(), Some(Poisoned("no space".into())));
     assert!(engine.submit(put(2)).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_waited_for() {
+    let env = Env::real();
+    let disk = MemoryDisk::new();
+    let engine = Engine::in_memory(&env, &disk, &OPTIONS);
+    disk.set_space(Some(Space { total_bytes: 10, usable_bytes: 0 }));
+    let order = Arc::new(SyncMutex::new(Vec::new()));
+    for base in 0..5 {
+        let order = order.clone();
+        engine.submit(put(base).when_done(move |fate| order.lock().push((base, fate.is_ok())))).unwrap();
+    }
+    env.sleep(ROOM_PAUSE * 10).await;
+    assert!(engine.is_full() && order.lock().is_empty());
+    assert!(everything(&engine, Family::Batches).is_empty());
+    disk.set_space(None);
+    env.sleep(ROOM_PAUSE * 2).await;
+    assert_eq!(*order.lock(), (0..5).map(|base| (base, true)).collect::<Vec<_>>());
+    assert!(!engine.is_full() && engine.poison().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_is_closed_although_its_disk_is_full() {
+    let env = Env::real();
+    let disk = MemoryDisk::new();
+    let engine = Engine::in_memory(&env, &disk, &OPTIONS);
+    disk.set_space(Some(Space { total_bytes: 10, usable_bytes: 0 }));
+    let (told, outcome) = tokio::sync::oneshot::channel();
+    engine.submit(put(1).when_done(move |fate| drop(told.send(fate)))).unwrap();
+    env.sleep(ROOM_PAUSE).await;
+    engine.close(false);
+    assert!(outcome.await.unwrap().is_err(), "never acknowledged");
 }

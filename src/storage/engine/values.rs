@@ -24,7 +24,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Buf, BufMut, Bytes};
 use parking_lot::{Mutex, RwLock};
 
+use super::Poisoned;
 use super::direct::{self, Aligned, BLOCK};
+use super::full::Failure;
 use super::reads::{self, ReadCache};
 use crate::env::Env;
 use crate::storage::backups;
@@ -113,6 +115,8 @@ struct Active {
     at: u64,
     buffer: Aligned,
     filled: usize,
+    /// The start of `buffer` before the group that is being written: a group for which there is no room is undone.
+    kept: Aligned,
 }
 
 /// How a log is set up.
@@ -151,6 +155,23 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<FileNumber>> {
     Ok(numbers)
 }
 
+/// True if nothing but the size of the disk, or of somebody's share of it, is in the way.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn failure(error: io::Error) -> Failure {
+    match is_full(&error) {
+        true => Failure::NoRoom(format!("value log: {error}")),
+        false => broken(error),
+    }
+}
+
+/// What does not get better by itself: a failed sync says nothing about what is on the disk, whatever its reason.
+fn broken(error: io::Error) -> Failure {
+    Failure::Final(Poisoned(format!("value log: {error}")))
+}
+
 fn damaged(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
@@ -170,7 +191,7 @@ impl Active {
     fn begin(target: Arc<ValueFile>, salt: u32, buffer: Aligned) -> io::Result<Active> {
         let header = file_header(target.number, salt);
         target.written.store(header.len() as u64, Ordering::Release);
-        let mut active = Active { target, salt, at: 0, buffer, filled: 0 };
+        let mut active = Active { target, salt, at: 0, buffer, filled: 0, kept: Aligned::zeroed(BLOCK) };
         active.put(&header)?;
         Ok(active)
     }
@@ -182,7 +203,7 @@ impl Active {
         if filled > 0 && direct::read_blocks(&target.file, &mut buffer.as_mut_slice()[..BLOCK], at)? < filled {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(Active { target, salt, at, buffer, filled })
+        Ok(Active { target, salt, at, buffer, filled, kept: Aligned::zeroed(BLOCK) })
     }
 
     fn end(&self) -> u64 {
@@ -219,6 +240,28 @@ impl Active {
         self.at += (self.filled - kept) as u64;
         self.filled = kept;
         Ok(())
+    }
+
+    /// Remembers how things are before a group. Then less than a block waits.
+    fn keep(&mut self) -> (u64, usize) {
+        let filled = self.filled;
+        self.kept.as_mut_slice()[..filled].copy_from_slice(&self.buffer.as_ref()[..filled]);
+        (self.at, filled)
+    }
+
+    /// Takes back what was written of a group since `keep`, in memory and in the file.
+    fn undo(&mut self, (at, filled): (u64, usize)) -> io::Result<()> {
+        (self.at, self.filled) = (at, filled);
+        self.buffer.as_mut_slice()[..filled].copy_from_slice(&self.kept.as_ref()[..filled]);
+        if self.end() == FILE_HEADER_BYTES as u64 {
+            // The header of the file goes with the first group.
+            return self.target.file.set_len(0);
+        }
+        let whole = filled.next_multiple_of(BLOCK);
+        let buffer = self.buffer.as_mut_slice();
+        buffer[filled..whole].fill(0);
+        self.target.file.set_len(at + whole as u64)?;
+        self.target.file.write_all_at(&buffer[..whole], at)
     }
 }
 
@@ -283,17 +326,17 @@ impl ValueLog {
     }
 
     /// Where the next group goes; begins a new file when the current one is full.
-    pub(super) fn next(&self) -> io::Result<Position> {
+    pub(super) fn next(&self) -> Result<Position, Failure> {
         let mut active = self.active.lock();
         if active.end() >= self.settings.file_bytes_max {
-            active.target.file.sync_data()?;
+            active.target.file.sync_data().map_err(broken)?;
             let number = active.target.number + 1;
-            let file = direct::open(&self.folder.join(name_of(number)), self.settings.direct)?;
-            File::open(&self.folder)?.sync_all()?;
+            let file = direct::open(&self.folder.join(name_of(number)), self.settings.direct).map_err(failure)?;
+            File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(broken)?;
             let target = Arc::new(ValueFile { number, file, written: AtomicU64::new(0) });
             self.files.write().insert(number, target.clone());
             let buffer = std::mem::replace(&mut active.buffer, Aligned::zeroed(0));
-            *active = Active::begin(target, self.env.random_u64() as u32, buffer)?;
+            *active = Active::begin(target, self.env.random_u64() as u32, buffer).map_err(broken)?;
         }
         Ok(Position { file: active.target.number, at: active.end() })
     }
@@ -303,9 +346,10 @@ impl ValueLog {
         position.at + HEADER_BYTES as u64
     }
 
-    /// Writes one group, and syncs it if asked to.
-    pub(super) fn append(&self, values: &[Bytes], rows: &[u8], sync: bool) -> io::Result<u64> {
+    /// Writes one group, and syncs it if asked to. If there is no room for it, everything is as before.
+    pub(super) fn append(&self, values: &[Bytes], rows: &[u8], sync: bool) -> Result<u64, Failure> {
         let mut active = self.active.lock();
+        let before = active.keep();
         let values_bytes: usize = values.iter().map(Bytes::len).sum();
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.put_u32(GROUP_MAGIC);
@@ -318,14 +362,16 @@ impl ValueLog {
             sum = crc32c::crc32c_append(sum, value);
         }
         header.put_u32(crc32c::crc32c_append(sum, rows));
-        active.put(&header)?;
-        for value in values {
-            active.put(value)?;
+        let pieces = std::iter::once(header.as_slice()).chain(values.iter().map(|value| value.as_ref())).chain([rows]);
+        let written = pieces.into_iter().try_for_each(|piece| active.put(piece)).and_then(|()| active.flush());
+        if let Err(error) = written {
+            if is_full(&error) {
+                active.undo(before).map_err(broken)?;
+            }
+            return Err(failure(error));
         }
-        active.put(rows)?;
-        active.flush()?;
         if sync {
-            active.target.file.sync_data()?;
+            active.target.file.sync_data().map_err(broken)?;
         }
         active.target.written.store(active.end(), Ordering::Release);
         Ok((HEADER_BYTES + values_bytes + rows.len()) as u64)
@@ -617,6 +663,43 @@ mod tests {
             // The same small piece many times over: enough of the chunk is wanted for it to be read whole.
             let places = vec![Place { file: start.file, at, length: 5000 }; 7];
             assert!(log.read(&places).unwrap().iter().all(|found| found.as_ref() == Some(&value)));
+        }
+    }
+
+    #[test]
+    fn a_group_without_room_is_undone() {
+        for groups in 0..4u8 {
+            let root = tempfile::tempdir().unwrap();
+            let (log, _) = open(root.path(), None);
+            let write = |log: &ValueLog, group: u8| {
+                let values = [Bytes::from(vec![group + 1; 1500])];
+                log.append(&values, &[group], true).unwrap();
+            };
+            (0..groups).for_each(|group| write(&log, group));
+            let end = log.next().unwrap();
+            for size in [10, BLOCK, 3 << 20] {
+                // As far as the disk has room: whole buffers, or the last one too.
+                for flushed in [false, true] {
+                    let mut active = log.active.lock();
+                    let before = active.keep();
+                    active.put(&vec![0xEE; size]).unwrap();
+                    if flushed {
+                        active.flush().unwrap();
+                    }
+                    active.undo(before).unwrap();
+                }
+                assert_eq!(log.next().unwrap(), end);
+                let length = fs::metadata(path(root.path())).unwrap().len();
+                let whole = if groups == 0 { 0 } else { end.at.next_multiple_of(BLOCK as u64) };
+                assert_eq!(length, whole, "the room it took is free again");
+                let copy = tempfile::tempdir().unwrap();
+                fs::copy(path(root.path()), path(copy.path())).unwrap();
+                let (_, rows) = open(copy.path(), None);
+                assert_eq!(rows, (0..groups).map(|group| vec![group]).collect::<Vec<_>>(), "a start finds the others");
+            }
+            write(&log, groups);
+            drop(log);
+            assert_eq!(open(root.path(), None).1, (0..=groups).map(|group| vec![group]).collect::<Vec<_>>());
         }
     }
 

@@ -15,6 +15,7 @@ use crate::records::batch::rebuild;
 use crate::records::{self, BatchBuilder, BatchHeader, Checked, Codec, EndMarker, Timestamps};
 use crate::storage::engine::{Engine, EngineOptions};
 use crate::storage::log::{Incoming, LogHome};
+use crate::storage::reserve::{Claim, Reserve};
 use crate::storage::state::LogState;
 use crate::storage::tail::TailCache;
 
@@ -34,7 +35,8 @@ struct Rig {
 
 fn home(root: &Path, tail_bytes: usize) -> LogHome {
     let engine = Engine::open(&Env::real(), root, &OPTIONS).unwrap();
-    LogHome { directory: KafkaUuid(1), engine, tail: Arc::new(TailCache::new(tail_bytes)) }
+    let (tail, reserve) = (Arc::new(TailCache::new(tail_bytes)), Arc::new(Reserve::new(0)));
+    LogHome { directory: KafkaUuid(1), engine, tail, reserve }
 }
 
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
@@ -103,7 +105,7 @@ impl Rig {
     fn append_as(&mut self, batch: bytes::Bytes, header: BatchHeader) -> Offset {
         let checked =
             Checked { header, max_timestamp: header.max_timestamp, timestamps: Timestamps::Keep, rebuild: None };
-        let incoming = Incoming { batch, checked, now_ms: 0, epoch: 0, chunk_ms_max: 0 };
+        let incoming = Incoming { batch, checked, now_ms: 0, epoch: 0, chunk_ms_max: 0, claim: Claim::Records };
         let (told, outcome) = mpsc::channel();
         let end = self.log.log_end();
         self.log.append_leader(incoming, end, move |fate| told.send(fate).unwrap()).unwrap();
@@ -274,7 +276,7 @@ fn run(steps: Vec<Step>, tail_bytes: usize) {
                 rig.log.delete_before(offset, |_| {}).unwrap();
             }
             Step::Reopen { killed } => rig = rig.reopen(killed),
-            Step::Reclaim => rig.engine.reclaim().unwrap(),
+            Step::Reclaim => rig.engine.reclaim(u64::MAX).unwrap(),
         }
         let start = rig.log.log_start();
         let found = rig.read(start);
