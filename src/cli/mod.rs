@@ -206,7 +206,7 @@ fn start(loaded: Loaded) -> ExitCode {
 /// Starts the log with the filter in `OTTLA_LOG`; returns that filter, and how to put another one in its place.
 fn start_logging() -> (String, ApplyFilter) {
     let filter = std::env::var_os("OTTLA_LOG").and_then(|filter| filter.into_string().ok());
-    let filter = filter.unwrap_or_else(|| "info,openraft=warn".to_owned());
+    let filter = filter.unwrap_or_else(|| "info,openraft=error".to_owned());
     let (layer, handle) = reload::Layer::new(EnvFilter::new(&filter));
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
     tracing_subscriber::registry().with(layer).with(lines).init();
