@@ -173,7 +173,9 @@ def active_groups(s):
     s.until("left", lambda lines: any(" Empty " in line for line in lines), GROUPS, *describe, "--state")
     static = (*member, "--command-property", "group.instance.id=one")
     with s.background(CONSUME, *static) as _:
-        s.until("static-member", lambda lines: any(" one " in line for line in lines), GROUPS, *describe, "--members",
+        # A member is listed before it has its partitions.
+        assigned = lambda lines: any(" one " in line and line.split()[-1:] == ["2"] for line in lines)  # noqa: E731
+        s.until("static-member", assigned, GROUPS, *describe, "--members",
                 unordered=True)
 
 
