@@ -5,6 +5,7 @@ As in cases.py, every function runs on every broker alike.
 
 import normalise
 
+KEYED = ["--reader-property", "parse.key=true", "--reader-property", "key.separator=:"]
 TOPICS, GROUPS, CONFIGS = "kafka-topics", "kafka-consumer-groups", "kafka-configs"
 PRODUCE, CONSUME = "kafka-console-producer", "kafka-console-consumer"
 FEATURES, LOG_DIRS, ELECT = "kafka-features", "kafka-log-dirs", "kafka-leader-election"
@@ -34,8 +35,9 @@ def features(s):
 def log_dirs(s):
     """kafka-log-dirs: sizes of what was written."""
     s.step("create", TOPICS, "--create", "--topic", "sized", "--partitions", "2")
-    s.step("produce", PRODUCE, "--topic", "sized", "--request-required-acks", "1", "--command-property",
-           "enable.idempotence=false", stdin="one\ntwo\nthree\n")
+    # With a key, or the producer would choose a partition by chance.
+    s.step("produce", PRODUCE, "--topic", "sized", *KEYED, "--request-required-acks", "1", "--command-property",
+           "enable.idempotence=false", stdin="a:one\na:two\na:three\n")
     one = ("--describe", "--topic-list", "sized")
     s.step("describe", LOG_DIRS, *one, view=normalise.log_dirs, expect=[r"sized-0 .*isFuture False"])
     s.step("describe-broker", LOG_DIRS, *one, "--broker-list", "1", view=normalise.log_dirs)

@@ -5,6 +5,7 @@ Where the outcome depends on the partitioner, records have keys: without a key t
 
 import admin_cases
 import normalise
+from admin_cases import KEYED
 
 TOPICS, GROUPS, CONFIGS = "kafka-topics", "kafka-consumer-groups", "kafka-configs"
 CLIENT_METRICS = "kafka-client-metrics"
@@ -13,7 +14,6 @@ PRODUCE, CONSUME, OFFSETS = "kafka-console-producer", "kafka-console-consumer", 
 SHOW_ALL = [part for what in ("timestamp", "partition", "offset", "headers", "key")
             for part in ("--formatter-property", f"print.{what}=true")]
 SHOW_ALL += ["--formatter-property", "null.literal=(none)"]
-KEYED = ["--reader-property", "parse.key=true", "--reader-property", "key.separator=:"]
 
 
 def topics(s):
