@@ -4,7 +4,7 @@
 //! A logger without a level has that of its nearest ancestor by name, at last of `root`. Levels are this process's and
 //! end with it, as in Kafka. FATAL lets errors through: we have nothing above them.
 //!
-//! Invariant: [`LOGGERS`] is the only list; each row but `root` and `kafka` is one part of the program.
+//! Invariant: `LOGGERS` is the only list; each row but `root` and `kafka` is one part of the program.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

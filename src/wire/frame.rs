@@ -7,7 +7,7 @@
 //! arrive several at a time and are not moved; one that stays nearly empty shrinks.
 //!
 //! Invariants: memory grows with the bytes that arrived, never with the size that was announced; a frame above
-//! [`WINDOW_BYTES_MAX`] leaves with an allocation of its own, one of at most [`COPIED_FRAME_BYTES`] with none of the
+//! `WINDOW_BYTES_MAX` leaves with an allocation of its own, one of at most `COPIED_FRAME_BYTES` with none of the
 //! window's; a connection that has become quiet holds at most a small window.
 
 use bytes::buf::Limit;
