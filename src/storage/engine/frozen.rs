@@ -13,7 +13,7 @@ use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, InfoLogger, LogLevel, Options, ReadOptions,
 };
 
-use super::groups::{self, Group, ValueFile};
+use super::groups::{self, Group, StoredFile};
 use super::rocks_files;
 use super::row_changes::{self, RowChange};
 use super::values::{FileNumber, Position};
@@ -84,7 +84,7 @@ impl Row<'_> {
 pub struct Frozen {
     folder: PathBuf,
     rows: DB,
-    files: BTreeMap<FileNumber, ValueFile>,
+    files: BTreeMap<FileNumber, StoredFile>,
     groups: BTreeMap<FileNumber, Vec<Group>>,
     position: Option<Position>,
     state: Overlay,
@@ -149,7 +149,7 @@ impl Frozen {
         self.rows.cf_handle(name).ok_or_else(|| Poisoned(format!("column family {name} is missing")))
     }
 
-    fn read_groups(&mut self, files: Vec<ValueFile>, thorough: bool, findings: &mut Vec<Finding>) -> io::Result<()> {
+    fn read_groups(&mut self, files: Vec<StoredFile>, thorough: bool, findings: &mut Vec<Finding>) -> io::Result<()> {
         let last = files.last().map(|file| file.number);
         let flushed = self.position;
         let mut met = flushed.is_none();

@@ -1,6 +1,7 @@
-//! A walk over every group of a value file, for who examines a directory that no broker has open.
+//! Value files as they lie on the disk: read group by group, by a start and by who examines a directory that no broker
+//! has open.
 //!
-//! Invariants: nothing is written; every byte of a file is in its header, under the checksum of a group, or a zero
+//! Invariants: nothing is written. A walk leaves nothing out: every byte of a file is in its header, under the checksum of a group, or a zero
 //! behind the last group, or it is reported. A group that ends early at the end of the last file is what a crash leaves
 //! behind and a note, unless it is whole once a byte of its header is mended: then that byte was changed afterwards.
 
@@ -14,7 +15,7 @@ use bytes::Buf;
 
 use super::direct::BLOCK;
 use super::values::{
-    self, FILE_HEADER_BYTES, FileNumber, GROUP_BYTES_MAX, GROUP_MAGIC, HEADER_BYTES, SUMMED_HEADER_BYTES,
+    self, FILE_HEADER_BYTES, FileNumber, GROUP_BYTES_MAX, GROUP_MAGIC, HEADER_BYTES, SUMMED_HEADER_BYTES, SYNCED,
 };
 use crate::storage::findings::Finding;
 
@@ -24,6 +25,8 @@ pub(super) struct Group {
     pub at: u64,
     pub values_bytes: u64,
     pub rows_bytes: u64,
+    /// It was synced before the next one was written.
+    pub synced: bool,
 }
 
 impl Group {
@@ -39,15 +42,15 @@ impl Group {
     /// Reads a header that says it lies at `at`; `None` if it is none, or of a group larger than any.
     fn of_header(header: &[u8], at: u64) -> Option<Group> {
         let mut fields = header.get(..HEADER_BYTES)?;
-        let (magic, _flags, place) = (fields.get_u32(), fields.get_u8(), fields.get_u64());
+        let (magic, flags, place) = (fields.get_u32(), fields.get_u8(), fields.get_u64());
         let (values_bytes, rows_bytes) = (fields.get_u64(), u64::from(fields.get_u32()));
         let sound = magic == GROUP_MAGIC && place == at && values_bytes <= GROUP_BYTES_MAX;
-        sound.then_some(Group { at, values_bytes, rows_bytes })
+        sound.then_some(Group { at, values_bytes, rows_bytes, synced: flags & SYNCED != 0 })
     }
 }
 
-/// A file of the value log.
-pub(super) struct ValueFile {
+/// A file of the value log that nobody writes.
+pub(super) struct StoredFile {
     pub number: FileNumber,
     pub path: PathBuf,
     pub length: u64,
@@ -55,19 +58,20 @@ pub(super) struct ValueFile {
 }
 
 /// The files of a value log, in order.
-pub(super) fn files(folder: &Path) -> io::Result<Vec<ValueFile>> {
-    let open = |number| {
-        let path = folder.join(values::name_of(number));
-        let file = File::open(&path)?;
-        Ok(ValueFile { number, length: file.metadata()?.len(), path, file })
-    };
-    values::list(folder)?.into_iter().map(open).collect()
+pub(super) fn files(folder: &Path) -> io::Result<Vec<StoredFile>> {
+    values::list(folder)?.into_iter().map(|number| StoredFile::open(folder, number)).collect()
 }
 
 /// What a walk is told: a whole group with its rows.
 pub(super) type Visit<'a> = dyn FnMut(&Group, &[u8]) -> io::Result<()> + 'a;
 
-impl ValueFile {
+impl StoredFile {
+    fn open(folder: &Path, number: FileNumber) -> io::Result<StoredFile> {
+        let path = folder.join(values::name_of(number));
+        let file = File::open(&path)?;
+        Ok(StoredFile { number, length: file.metadata()?.len(), path, file })
+    }
+
     pub(super) fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, at)?;
@@ -77,7 +81,14 @@ impl ValueFile {
     /// Visits every whole group from `begin` on and reports what lies between them.
     pub(super) fn walk(&self, begin: u64, is_last: bool, visit: &mut Visit<'_>) -> io::Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        let Some(salt) = self.salt(is_last, &mut findings)? else { return Ok(findings) };
+        let Some(salt) = self.salt()? else {
+            // A file that was created and never written has no header.
+            if !is_last || !self.is_zero_from(0)? {
+                let what = "the header of the file is damaged: none of its groups can be read";
+                findings.push(Finding::damage(&self.path, Some(0), what));
+            }
+            return Ok(findings);
+        };
         let mut at = begin.clamp(FILE_HEADER_BYTES as u64, self.length.max(FILE_HEADER_BYTES as u64));
         while at < self.length {
             if let Some((group, rows)) = self.whole_group(at, salt)? {
@@ -85,10 +96,10 @@ impl ValueFile {
                 at = group.end();
                 continue;
             }
-            if self.zeros_end(at)? == self.length {
+            if self.is_zero_from(at)? {
                 break;
             }
-            let next = self.next_group(at + 1, salt)?;
+            let next = self.next_group(at + 1, salt, &|_| true)?;
             findings.push(self.explain(at, next, is_last, salt)?);
             at = next.unwrap_or(self.length);
         }
@@ -96,24 +107,15 @@ impl ValueFile {
     }
 
     /// The salt in the file's header; `None` if there is no sound header.
-    fn salt(&self, is_last: bool, findings: &mut Vec<Finding>) -> io::Result<Option<u32>> {
+    pub(super) fn salt(&self) -> io::Result<Option<u32>> {
         let header = self.read(0, self.length.min(FILE_HEADER_BYTES as u64) as usize)?;
-        if let Some(salt) = header.get(8..12) {
-            let salt = u32::from_be_bytes([salt[0], salt[1], salt[2], salt[3]]);
-            if header == values::file_header(self.number, salt) {
-                return Ok(Some(salt));
-            }
-        }
-        // A file that was created and never written.
-        if !is_last || self.zeros_end(0)? < self.length {
-            let what = "the header of the file is damaged: none of its groups can be read";
-            findings.push(Finding::damage(&self.path, Some(0), what));
-        }
-        Ok(None)
+        let Some(salt) = header.get(8..12) else { return Ok(None) };
+        let salt = u32::from_be_bytes([salt[0], salt[1], salt[2], salt[3]]);
+        Ok((header == values::file_header(self.number, salt)).then_some(salt))
     }
 
     /// The group at `at` and its rows, if its checksum is right.
-    fn whole_group(&self, at: u64, salt: u32) -> io::Result<Option<(Group, Vec<u8>)>> {
+    pub(super) fn whole_group(&self, at: u64, salt: u32) -> io::Result<Option<(Group, Vec<u8>)>> {
         let header = self.read(at, (self.length - at).min(HEADER_BYTES as u64) as usize)?;
         let Some(group) = Group::of_header(&header, at).filter(|group| group.end() <= self.length) else {
             return Ok(None);
@@ -125,8 +127,8 @@ impl ValueFile {
         Ok(Some((group, bytes.split_off(HEADER_BYTES + group.values_bytes as usize))))
     }
 
-    /// Where the next whole group at or after `from` begins.
-    fn next_group(&self, from: u64, salt: u32) -> io::Result<Option<u64>> {
+    /// Where the next whole group at or after `from` begins that is `wanted`.
+    pub(super) fn next_group(&self, from: u64, salt: u32, wanted: &dyn Fn(&Group) -> bool) -> io::Result<Option<u64>> {
         const WINDOW: u64 = 1 << 20;
         let magic = GROUP_MAGIC.to_be_bytes();
         let mut at = from;
@@ -134,7 +136,7 @@ impl ValueFile {
             let bytes = self.read(at, (self.length - at).min(WINDOW) as usize)?;
             for (offset, _) in bytes.windows(magic.len()).enumerate().filter(|(_, window)| *window == magic) {
                 let candidate = at + offset as u64;
-                if self.whole_group(candidate, salt)?.is_some() {
+                if self.whole_group(candidate, salt)?.is_some_and(|(group, _)| wanted(&group)) {
                     return Ok(Some(candidate));
                 }
             }
@@ -143,17 +145,17 @@ impl ValueFile {
         Ok(None)
     }
 
-    /// Where the zeros that begin at `at` end.
-    fn zeros_end(&self, mut at: u64) -> io::Result<u64> {
+    /// True if nothing but zeros lies from `at` to the end.
+    pub(super) fn is_zero_from(&self, mut at: u64) -> io::Result<bool> {
         const WINDOW: u64 = 1 << 20;
         while at < self.length {
             let bytes = self.read(at, (self.length - at).min(WINDOW) as usize)?;
-            if let Some(found) = bytes.iter().position(|&byte| byte != 0) {
-                return Ok(at + found as u64);
+            if bytes.iter().any(|&byte| byte != 0) {
+                return Ok(false);
             }
             at += bytes.len() as u64;
         }
-        Ok(self.length)
+        Ok(true)
     }
 
     fn explain(&self, at: u64, next: Option<u64>, is_last: bool, salt: u32) -> io::Result<Finding> {

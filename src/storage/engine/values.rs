@@ -27,6 +27,7 @@ use parking_lot::{Mutex, RwLock};
 use super::Poisoned;
 use super::direct::{self, Aligned, BLOCK};
 use super::full::Failure;
+use super::groups::{self, StoredFile};
 use super::reads::{self, ReadCache};
 use crate::env::Env;
 use crate::storage::backups;
@@ -44,7 +45,7 @@ pub(super) const GROUP_MAGIC: u32 = 0x4f56_4732;
 pub(super) const SUMMED_HEADER_BYTES: usize = 4 + 1 + 8 + 8 + 4;
 pub(super) const HEADER_BYTES: usize = SUMMED_HEADER_BYTES + 4;
 /// Flag of a group that was synced before the next one was written.
-const SYNCED: u8 = 1;
+pub(super) const SYNCED: u8 = 1;
 /// A group larger than this was never written: a length that says so is damage.
 pub(super) const GROUP_BYTES_MAX: u64 = 1 << 31;
 
@@ -276,26 +277,22 @@ impl ValueLog {
         apply: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<ValueLog> {
         fs::create_dir_all(folder)?;
-        let numbers = list(folder)?;
-        let last = numbers.last().copied();
+        let stored = groups::files(folder)?;
+        let last = stored.last().map(|file| file.number);
         let mut files = BTreeMap::new();
         let mut resumed = None;
-        for number in numbers {
-            let path = folder.join(name_of(number));
-            let begin = match from {
-                Some(from) if number < from.file => None,
-                Some(from) if number == from.file => Some(from.at),
-                _ => Some(0),
+        for stored in stored {
+            let (number, is_last) = (stored.number, last == Some(stored.number));
+            let salt = salt_of(&stored, is_last)?;
+            let end = match from {
+                Some(from) if number < from.file => stored.length,
+                Some(from) if number == from.file => replay(&stored, salt, from.at, is_last, apply)?,
+                _ => replay(&stored, salt, 0, is_last, apply)?,
             };
-            let stored = Stored::open(&path, number, last == Some(number))?;
-            let end = match begin {
-                Some(begin) => stored.replay(begin, apply)?,
-                None => stored.length,
-            };
-            if last == Some(number) {
-                resumed = Some((stored.salt, end));
+            if is_last {
+                resumed = Some((salt, end));
             }
-            let file = direct::open(&path, settings.direct)?;
+            let file = direct::open(&stored.path, settings.direct)?;
             files.insert(number, Arc::new(ValueFile { number, file, written: AtomicU64::new(end) }));
         }
         let number = last.unwrap_or(1);
@@ -428,134 +425,47 @@ impl ValueLog {
     }
 }
 
-/// A file as a start finds it.
-struct Stored {
-    file: File,
-    name: String,
-    length: u64,
-    /// `None` if not even the file's header was written.
+/// Applies whole groups from `begin` on; returns where they end, and cuts off what is torn behind them.
+fn replay(
+    file: &StoredFile,
     salt: Option<u32>,
+    begin: u64,
     is_last: bool,
+    apply: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
+    let name = name_of(file.number);
+    if begin > file.length {
+        return Err(damaged(format!("{name} is shorter than what was flushed, {begin} bytes")));
+    }
+    let Some(salt) = salt else { return Ok(0) };
+    let mut at = begin.max(FILE_HEADER_BYTES as u64);
+    while let Some((group, rows)) = file.whole_group(at, salt)? {
+        apply(&rows)?;
+        at = group.end();
+    }
+    if file.is_zero_from(at)? {
+        return Ok(at);
+    }
+    if !is_last {
+        return Err(damaged(format!("{name} is damaged at byte {at}")));
+    }
+    if let Some(later) = file.next_group(at + 1, salt, &|group| group.synced)? {
+        return Err(damaged(format!("{name} is damaged at byte {at}: the group at byte {later} is whole")));
+    }
+    tracing::warn!(file = name, from = at, to = file.length, "cutting off a torn group");
+    let torn = OpenOptions::new().write(true).open(&file.path)?;
+    torn.set_len(at)?;
+    torn.sync_all()?;
+    Ok(at)
 }
 
-/// A whole group.
-struct Group {
-    flags: u8,
-    rows_at: usize,
-    bytes: Vec<u8>,
-}
-
-impl Stored {
-    fn open(path: &Path, number: FileNumber, is_last: bool) -> io::Result<Stored> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let (name, length) = (name_of(number), file.metadata()?.len());
-        let mut header = [0; FILE_HEADER_BYTES];
-        let there = length.min(FILE_HEADER_BYTES as u64) as usize;
-        file.read_exact_at(&mut header[..there], 0)?;
-        let salt = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
-        let mut stored = Stored { file, name, length, salt: Some(salt), is_last };
-        if header != file_header(number, salt) {
-            if !is_last || !stored.is_zero_from(0)? {
-                return Err(damaged(format!("{}: this is not the header of a value file", stored.name)));
-            }
-            stored.salt = None;
-        }
-        Ok(stored)
+/// The file's salt; `None` for the last file if not even its header was written.
+fn salt_of(file: &StoredFile, is_last: bool) -> io::Result<Option<u32>> {
+    let salt = file.salt()?;
+    if salt.is_none() && !(is_last && file.is_zero_from(0)?) {
+        return Err(damaged(format!("{}: this is not the header of a value file", name_of(file.number))));
     }
-
-    /// Applies whole groups from `begin` on; returns where they end, and cuts off what is torn behind them.
-    fn replay(&self, begin: u64, apply: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
-        if begin > self.length {
-            return Err(damaged(format!("{} is shorter than what was flushed, {begin} bytes", self.name)));
-        }
-        let Some(salt) = self.salt else { return Ok(0) };
-        let mut at = begin.max(FILE_HEADER_BYTES as u64);
-        while let Some(group) = self.group_at(at, salt)? {
-            apply(&group.bytes[group.rows_at..])?;
-            at += group.bytes.len() as u64;
-        }
-        if at >= self.length || self.is_zero_from(at)? {
-            return Ok(at);
-        }
-        let name = &self.name;
-        if !self.is_last {
-            return Err(damaged(format!("{name} is damaged at byte {at}")));
-        }
-        if let Some(later) = self.synced_group_after(at, salt)? {
-            return Err(damaged(format!("{name} is damaged at byte {at}: the group at byte {later} is whole")));
-        }
-        tracing::warn!(file = name, from = at, to = self.length, "cutting off a torn group");
-        self.file.set_len(at)?;
-        self.file.sync_all()?;
-        Ok(at)
-    }
-
-    /// The group at `at` if it is whole.
-    fn group_at(&self, at: u64, salt: u32) -> io::Result<Option<Group>> {
-        let left = self.length.saturating_sub(at);
-        if left < HEADER_BYTES as u64 {
-            return Ok(None);
-        }
-        let mut header = [0u8; HEADER_BYTES];
-        self.file.read_exact_at(&mut header, at)?;
-        let mut fields = &header[..];
-        let (magic, flags, place) = (fields.get_u32(), fields.get_u8(), fields.get_u64());
-        let (values, rows, sum) = (fields.get_u64(), u64::from(fields.get_u32()), fields.get_u32());
-        let fits = values <= GROUP_BYTES_MAX && values + rows <= left - HEADER_BYTES as u64;
-        if magic != GROUP_MAGIC || place != at || !fits {
-            return Ok(None);
-        }
-        let mut bytes = vec![0; HEADER_BYTES + (values + rows) as usize];
-        self.file.read_exact_at(&mut bytes, at)?;
-        let summed = crc32c::crc32c_append(salt, &bytes[..SUMMED_HEADER_BYTES]);
-        let whole = crc32c::crc32c_append(summed, &bytes[HEADER_BYTES..]) == sum;
-        Ok(whole.then_some(Group { flags, rows_at: HEADER_BYTES + values as usize, bytes }))
-    }
-
-    /// Where the first whole group lies that was synced behind what is broken at `at`.
-    fn synced_group_after(&self, at: u64, salt: u32) -> io::Result<Option<u64>> {
-        let magic = GROUP_MAGIC.to_be_bytes();
-        let mut found = None;
-        self.visit_from(at + 1, magic.len() - 1, &mut |from, bytes| {
-            for (offset, window) in bytes.windows(magic.len()).enumerate() {
-                let at = from + offset as u64;
-                if window == magic && self.group_at(at, salt)?.is_some_and(|group| group.flags & SYNCED != 0) {
-                    found = Some(at);
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })?;
-        Ok(found)
-    }
-
-    fn is_zero_from(&self, at: u64) -> io::Result<bool> {
-        let mut zero = true;
-        self.visit_from(at, 0, &mut |_, bytes| {
-            zero = bytes.iter().all(|&byte| byte == 0);
-            Ok(zero)
-        })?;
-        Ok(zero)
-    }
-
-    /// Shows the file from `at` on in pieces that share `overlap` bytes, until `visit` returns false.
-    fn visit_from(
-        &self,
-        mut at: u64,
-        overlap: usize,
-        visit: &mut dyn FnMut(u64, &[u8]) -> io::Result<bool>,
-    ) -> io::Result<()> {
-        let mut piece = vec![0; 1 << 20];
-        while at < self.length {
-            let count = piece.len().min((self.length - at) as usize);
-            self.file.read_exact_at(&mut piece[..count], at)?;
-            if !visit(at, &piece[..count])? || at + count as u64 == self.length {
-                return Ok(());
-            }
-            at += (count - overlap) as u64;
-        }
-        Ok(())
-    }
+    Ok(salt)
 }
 
 #[cfg(test)]
