@@ -156,17 +156,8 @@ fn refuse_any(values: &BTreeMap<String, String>, refused: &dyn Fn(&str) -> bool,
 
 #[cfg(test)]
 mod tests {
-    use super::super::layers::Sources;
+    use super::super::samples::{config, map};
     use super::*;
-
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    fn config(overrides: &[(&str, &str)]) -> Config {
-        let overrides = map(overrides).into_iter().collect();
-        Config::load(Sources { overrides, ..Sources::default() }).unwrap().config
-    }
 
     #[test]
     fn this_broker_beats_the_cluster_beats_what_is_static() {

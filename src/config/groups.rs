@@ -156,17 +156,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layers::Sources;
+    use super::super::samples::{config, map};
     use super::*;
-
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    fn config(overrides: &[(&str, &str)]) -> Config {
-        let overrides = map(overrides).into_iter().collect();
-        Config::load(Sources { overrides, ..Sources::default() }).unwrap().config
-    }
 
     #[track_caller]
     fn check(overrides: &[(&str, &str)], expected: Result<(), &str>) {

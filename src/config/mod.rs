@@ -23,6 +23,8 @@ mod listeners;
 mod manual;
 mod properties;
 mod rules;
+#[cfg(test)]
+mod samples;
 mod startup;
 mod subscriptions;
 mod table;

@@ -122,11 +122,8 @@ fn parse_patterns(entries: &[String]) -> Result<BTreeMap<ClientAttribute, Regex>
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::map;
     use super::*;
-
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
 
     #[track_caller]
     fn check(settings: &[(&str, &str)], expected: Result<(), (ErrorCode, &str)>) {

@@ -100,18 +100,9 @@ fn in_units(row: &Row, text: &str, unit_ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layers::Sources;
+    use super::super::samples::{config, map};
     use super::super::typed::{CleanupPolicy, CompressionType, TimestampType};
     use super::*;
-
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    fn config(overrides: &[(&str, &str)]) -> Config {
-        let overrides = map(overrides).into_iter().collect();
-        Config::load(Sources { overrides, ..Sources::default() }).unwrap().config
-    }
 
     #[test]
     fn defaults_are_those_of_kafka() {

@@ -89,7 +89,7 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// What a process killed now would leave. A copy takes a moment, in which RocksDB may delete a file that it no longer
 /// needs: then it is taken again.
-fn killed(from: &Path) -> tempfile::TempDir {
+pub(in crate::storage) fn killed(from: &Path) -> tempfile::TempDir {
     loop {
         let to = tempfile::tempdir().unwrap();
         match copy(from, to.path()) {

@@ -13,6 +13,7 @@ use crate::env::Env;
 use crate::ids::{KafkaUuid, TopicIdPartition};
 use crate::records::batch::rebuild;
 use crate::records::{self, BatchBuilder, BatchHeader, Checked, Codec, EndMarker, Timestamps};
+use crate::storage::engine::tests::killed;
 use crate::storage::engine::{Engine, EngineOptions};
 use crate::storage::log::{Incoming, LogHome};
 use crate::storage::reserve::{Claim, Reserve};
@@ -37,31 +38,6 @@ fn home(root: &Path, tail_bytes: usize) -> LogHome {
     let engine = Engine::open(&Env::real(), root, &OPTIONS).unwrap();
     let (tail, reserve) = (Arc::new(TailCache::new(tail_bytes)), Arc::new(Reserve::new(0)));
     LogHome { directory: KafkaUuid(1), engine, tail, reserve }
-}
-
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            std::fs::create_dir(&target)?;
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
-/// What a process killed now would leave; taken again if RocksDB deletes a file meanwhile.
-fn killed(from: &Path) -> TempDir {
-    loop {
-        let to = tempfile::tempdir().unwrap();
-        match copy(from, to.path()) {
-            Ok(()) => return to,
-            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
-        }
-    }
 }
 
 impl Rig {
