@@ -494,8 +494,8 @@ impl ColdRead {
     }
 }
 
-/// Checks that a stored value is the batch its key says. The CRC of the payload is the engine's business (it checks its
-/// own on every read) and the consumer's.
+/// Checks that a stored value is the batch its key says. The CRC of its payload is not computed here: consumers and
+/// `ottla verify` do that.
 pub(super) fn sound_batch(number: LogNumber, key: &[u8], value: &[u8]) -> Result<BatchHeader, String> {
     let base = keys::base_of_batch(number, key).ok_or_else(|| format!("log {number}: malformed batch key"))?;
     let header = BatchHeader::parse(value).map_err(|_| format!("log {number}: malformed batch at {base}"))?;

@@ -123,7 +123,7 @@ impl ReadCache {
             return Ok(None);
         }
         // What is written meanwhile may be half there: only what was there before counts.
-        let end = (file.written() - index * CHUNK as u64).min(CHUNK as u64) as usize;
+        let end = file.written().saturating_sub(index * CHUNK as u64).min(CHUNK as u64) as usize;
         let mut buffer = self.pool.take();
         let read = direct::read_blocks(&file.file, buffer.as_mut_slice(), index * CHUNK as u64)?;
         let chunk = self.pool.share(buffer).slice(..read.min(end));
