@@ -71,7 +71,7 @@ def _aiokafka(options):
 
 
 def _franz_go(options):
-    return [Program("franz-go", [toolchain.go_program(HERE / "franz-go")], broker=True)]
+    return [Program("franz-go", [toolchain.go_program(HERE / "franz-go", HERE / "harness" / "go")], broker=True)]
 
 
 def _sarama(options):

@@ -1,4 +1,4 @@
-// franz-go, unmodified, through the checks of compat-tests/harness/scenario.py.
+// franz-go, unmodified: the adapter for compat-tests/harness/go, and its run.
 
 package main
 
@@ -6,47 +6,85 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"ottla/compat/harness"
 )
 
 const (
-	records    = 200
-	partitions = 3
+	limit    = 60 * time.Second
+	mostRead = 500
 )
 
+var codecs = map[string]kgo.CompressionCodec{
+	"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
+	"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+}
+
 func main() {
-	r := &report{}
-	cl, err := newClient()
+	client, err := newClient()
 	if err != nil {
 		fmt.Println("check client failed", err)
 		os.Exit(1)
 	}
-	admin := kadm.NewClient(cl)
-	r.check("topics", func() error { return topics(admin) })
-	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
-		r.check("codec-"+codec, func() error { return checkCodec(admin, codec) })
-	}
-	r.check("append-time", func() error { return appendTime(admin) })
-	r.check("group-of-three", func() error { return growAndShrink(admin) })
-	r.check("commit-resume", func() error { return commitResume(admin) })
-	r.check("seek", func() error { return seek(admin) })
-	r.check("restart-resume", func() error { return restartResume(admin) })
-	r.check("idempotence", func() error { return idempotence(admin) })
-	r.check("administration", func() error { return administration(admin) })
-	cl.Close()
-	if r.failed > 0 {
-		os.Exit(1)
-	}
+	harness.Run(library{kadm.NewClient(client)})
 }
 
-func setting(admin *kadm.Client, topic, key string) (string, error) {
-	described, err := admin.DescribeTopicConfigs(context.Background(), topic)
+func newClient(options ...kgo.Opt) (*kgo.Client, error) {
+	common := []kgo.Opt{
+		kgo.SeedBrokers(os.Getenv("OTTLA_BOOTSTRAP")),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.FetchMaxWait(100 * time.Millisecond),
+	}
+	return kgo.NewClient(append(common, options...)...)
+}
+
+type library struct{ admin *kadm.Client }
+
+func (library) NilIsEmpty() bool    { return false }
+func (library) OwnTimestamps() bool { return false }
+
+func (l library) CreateTopic(topic string, partitions int, settings map[string]string) error {
+	values := map[string]*string{}
+	for key, value := range settings {
+		values[key] = kadm.StringPtr(value)
+	}
+	_, err := l.admin.CreateTopic(context.Background(), int32(partitions), 1, values, topic)
+	if errors.Is(err, kerr.TopicAlreadyExists) {
+		return harness.ErrExists
+	}
+	return err
+}
+
+func (l library) Grow(topic string, partitions int) error {
+	grown, err := l.admin.UpdatePartitions(context.Background(), partitions, topic)
+	if err != nil {
+		return err
+	}
+	return grown.Error()
+}
+
+func (l library) AlterTopic(topic, key, value string) error {
+	larger := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: key, Value: kadm.StringPtr(value)}}
+	altered, err := l.admin.AlterTopicConfigs(context.Background(), larger, topic)
+	if err != nil {
+		return err
+	}
+	return altered[0].Err
+}
+
+func (l library) TopicSetting(topic, key string) (string, error) {
+	described, err := l.admin.DescribeTopicConfigs(context.Background(), topic)
 	if err != nil {
 		return "", err
 	}
@@ -58,404 +96,243 @@ func setting(admin *kadm.Client, topic, key string) (string, error) {
 	return "", fmt.Errorf("%s has no setting %s: %v", topic, key, described[0].Err)
 }
 
-func listed(admin *kadm.Client, topic string) (bool, error) {
-	all, err := admin.ListTopics(context.Background())
-	return all.Has(topic), err
+func (l library) Topics() ([]string, error) {
+	all, err := l.admin.ListTopics(context.Background())
+	return all.Names(), err
 }
 
-func topics(admin *kadm.Client) error {
-	settings := map[string]string{"retention.ms": "86400000", "cleanup.policy": "delete"}
-	if err := create(admin, "topics-a", partitions, settings); err != nil {
-		return err
-	}
-	if err := create(admin, "topics-a", 1, nil); !errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("creating a topic twice: %v", err)
-	}
-	if found, err := listed(admin, "topics-a"); err != nil || !found {
-		return fmt.Errorf("the new topic is not listed: %v", err)
-	}
-	value, err := setting(admin, "topics-a", "retention.ms")
-	if err != nil || value != "86400000" {
-		return fmt.Errorf("retention.ms is %q: %v", value, err)
-	}
-	return nil
+func (l library) DeleteTopic(topic string) error {
+	_, err := l.admin.DeleteTopic(context.Background(), topic)
+	return err
 }
 
-func checkCodec(admin *kadm.Client, codec string) error {
-	topic := "codec-" + codec
-	if err := create(admin, topic, partitions, nil); err != nil {
-		return err
-	}
-	producer, err := newProducer(codec, false)
-	if err != nil {
-		return err
-	}
-	defer producer.Close()
-	var sent []*kgo.Record
-	for i := range records {
-		sent = append(sent, sample(topic, int32(i%partitions), i))
-	}
-	// The client writes into the records that it sends: compare with fresh ones.
-	if err := producer.ProduceSync(context.Background(), sent...).FirstErr(); err != nil {
-		return err
-	}
-	got, err := readAll(admin, topic, partitions)
-	if err != nil {
-		return err
-	}
-	for i := range records {
-		partition, offset := i%partitions, i/partitions
-		if offset >= len(got[partition]) {
-			return fmt.Errorf("%s-%d has %d records", topic, partition, len(got[partition]))
-		}
-		if sent[i].Offset != int64(offset) {
-			return fmt.Errorf("record %d was acknowledged at %d", i, sent[i].Offset)
-		}
-		if err := same(sample(topic, int32(partition), i), got[partition][offset]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func appendTime(admin *kadm.Client) error {
-	if err := create(admin, "append-time", 1, map[string]string{"message.timestamp.type": "LogAppendTime"}); err != nil {
-		return err
-	}
-	producer, err := newProducer("none", false)
-	if err != nil {
-		return err
-	}
-	defer producer.Close()
-	before := time.Now().UnixMilli()
-	if err := sendNumbers(producer, "append-time", 1, 0, 20); err != nil {
-		return err
-	}
-	after := time.Now().UnixMilli()
-	got, err := readAll(admin, "append-time", 1)
-	if err != nil {
-		return err
-	}
-	for _, r := range got[0] {
-		if stamp := r.Timestamp.UnixMilli(); stamp < before || stamp > after {
-			return fmt.Errorf("timestamp %d is not the broker's time of appending", stamp)
-		}
-	}
-	return nil
-}
-
-func commitResume(admin *kadm.Client) error {
-	if err := create(admin, "commit", partitions, nil); err != nil {
-		return err
-	}
-	producer, err := newProducer("none", false)
-	if err != nil {
-		return err
-	}
-	defer producer.Close()
-	if err := sendNumbers(producer, "commit", partitions, 0, 90); err != nil {
-		return err
-	}
-	first, err := newMember("commit", "resume")
-	if err != nil {
-		return err
-	}
-	if _, err := read(first, 90); err != nil {
-		return err
-	}
-	half := map[string]map[int32]kgo.EpochOffset{"commit": {}}
-	for p := range int32(partitions) {
-		half["commit"][p] = kgo.EpochOffset{Epoch: -1, Offset: 15}
-	}
-	first.CommitOffsetsSync(context.Background(), half, nil)
-	committed, err := admin.FetchOffsets(context.Background(), "resume")
-	if err != nil {
-		return err
-	}
-	for p := range int32(partitions) {
-		if found, ok := committed.Lookup("commit", p); !ok || found.At != 15 {
-			return fmt.Errorf("committed offset of partition %d is %d", p, found.At)
-		}
-	}
-	first.Close()
-	second, err := newMember("commit", "resume")
-	if err != nil {
-		return err
-	}
-	defer second.Close()
-	rest, err := read(second, 45)
-	if err != nil {
-		return err
-	}
-	seen := map[place]bool{}
-	for _, r := range rest {
-		if r.Offset < 15 {
-			return fmt.Errorf("the second consumer read offset %d", r.Offset)
-		}
-		seen[place{r.Partition, r.Offset}] = true
-	}
-	if len(seen) != 45 {
-		return fmt.Errorf("%d different records", len(seen))
-	}
-	return nil
-}
-
-func seek(admin *kadm.Client) error {
-	if err := create(admin, "seek", 1, nil); err != nil {
-		return err
-	}
-	producer, err := newProducer("none", false)
-	if err != nil {
-		return err
-	}
-	defer producer.Close()
-	for i := range 100 {
-		if err := producer.ProduceSync(context.Background(), sample("seek", 0, i)).FirstErr(); err != nil {
-			return err
-		}
-	}
-	start := map[string]map[int32]kgo.Offset{"seek": {0: kgo.NewOffset().AtStart()}}
-	consumer, err := newClient(kgo.ConsumePartitions(start))
-	if err != nil {
-		return err
-	}
-	defer consumer.Close()
-	if _, err := read(consumer, 100); err != nil {
-		return err
-	}
-	// Between two records: the later one is meant.
-	found, err := admin.ListOffsetsAfterMilli(context.Background(), baseMs+60_500, "seek")
-	if err != nil {
-		return err
-	}
-	if offset, _ := found.Lookup("seek", 0); offset.Offset != 61 || offset.Timestamp != baseMs+61_000 {
-		return fmt.Errorf("the offset for a time between 60 and 61 is %d", offset.Offset)
-	}
-	for _, to := range []int64{40, 0, 61} {
-		consumer.SetOffsets(map[string]map[int32]kgo.EpochOffset{"seek": {0: {Epoch: -1, Offset: to}}})
-		next, err := read(consumer, 1)
-		if err != nil {
-			return err
-		}
-		if next[0].Offset != to {
-			return fmt.Errorf("after seeking to %d the next record is %d", to, next[0].Offset)
-		}
-	}
-	return nil
-}
-
-func restartResume(admin *kadm.Client) error {
-	if err := create(admin, "restart", partitions, nil); err != nil {
-		return err
-	}
-	producer, err := newProducer("lz4", false)
-	if err != nil {
-		return err
-	}
-	defer producer.Close()
-	consumer, err := newMember("restart", "survivor")
-	if err != nil {
-		return err
-	}
-	seen := map[place]int{}
-	sent := 0
-	for _, word := range []string{"restart", "restart", "crash", "crash"} {
-		if err := sendNumbers(producer, "restart", partitions, sent, sent+60); err != nil {
-			return err
-		}
-		sent += 60
-		if err := commitEverything(admin, consumer, seen, sent); err != nil {
-			return err
-		}
-		// The same producer and the same consumer go on afterwards as if nothing had happened.
-		if err := control(word); err != nil {
-			return err
-		}
-	}
-	consumer.Close()
-	different := map[int]bool{}
-	for _, n := range seen {
-		different[n] = true
-	}
-	if len(seen) != sent || len(different) != sent {
-		return fmt.Errorf("sent %d, read %d different ones", sent, len(different))
-	}
-	late, err := newMember("restart", "survivor")
-	if err != nil {
-		return err
-	}
-	defer late.Close()
-	if err := sendNumbers(producer, "restart", partitions, sent, sent+3); err != nil {
-		return err
-	}
-	rest, err := read(late, 3)
-	if err != nil {
-		return err
-	}
-	for _, r := range rest {
-		if numberOf(r) < sent {
-			return fmt.Errorf("the group resumed too early, at %d", numberOf(r))
-		}
-	}
-	return nil
-}
-
-// commitEverything reads and commits until the broker says that everything sent is committed; a member may rejoin.
-func commitEverything(admin *kadm.Client, consumer *kgo.Client, seen map[place]int, sent int) error {
-	deadline := time.Now().Add(limit)
-	committed := int64(0)
-	for len(seen) < sent || committed < int64(sent) {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("read %d, committed %d of %d", len(seen), committed, sent)
-		}
-		got, err := poll(consumer, 500, 100*time.Millisecond)
-		if err != nil {
-			return err
-		}
-		for _, r := range got {
-			seen[place{r.Partition, r.Offset}] = numberOf(r)
-		}
-		if err := commitIfPossible(consumer); err != nil {
-			return err
-		}
-		offsets, err := admin.FetchOffsets(context.Background(), "survivor")
-		if err != nil {
-			return err
-		}
-		committed = 0
-		for p := range int32(partitions) {
-			if found, ok := offsets.Lookup("restart", p); ok && found.At > 0 {
-				committed += found.At
-			}
-		}
-	}
-	return nil
-}
-
-func idempotence(admin *kadm.Client) error {
-	if err := create(admin, "idempotent", partitions, nil); err != nil {
-		return err
-	}
-	producer, err := newProducer("none", true)
-	if err != nil {
-		return err
-	}
-	defer producer.Close()
-	const count = 6000
-	var mutex sync.Mutex
-	var failures []error
-	note := func(err error) {
-		if err != nil {
-			mutex.Lock()
-			failures = append(failures, err)
-			mutex.Unlock()
-		}
-	}
-	var crash sync.WaitGroup
-	for n := range count {
-		producer.Produce(context.Background(), number("idempotent", int32(n%partitions), n),
-			func(_ *kgo.Record, err error) { note(err) })
-		if n == 1500 || n == 4000 {
-			crash.Wait()
-			crash.Add(1)
-			go func() {
-				defer crash.Done()
-				note(control("crash"))
-			}()
-		}
-	}
-	crash.Wait()
-	if err := producer.Flush(context.Background()); err != nil {
-		return err
-	}
-	if len(failures) > 0 {
-		return fmt.Errorf("%d failures, first: %w", len(failures), failures[0])
-	}
-	got, err := readAll(admin, "idempotent", partitions)
-	if err != nil {
-		return err
-	}
-	for p, found := range got {
-		if len(found) != count/partitions {
-			return fmt.Errorf("partition %d has %d records", p, len(found))
-		}
-		for n, r := range found {
-			if numberOf(r) != n*partitions+p {
-				return fmt.Errorf("partition %d: %d at offset %d", p, numberOf(r), n)
-			}
-		}
-	}
-	return nil
-}
-
-func administration(admin *kadm.Client) error {
-	ctx := context.Background()
-	if err := create(admin, "admin", 1, nil); err != nil {
-		return err
-	}
-	grown, err := admin.UpdatePartitions(ctx, 3, "admin")
-	if err == nil {
-		err = grown.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("growing: %w", err)
-	}
-	producer, err := newProducer("none", false)
-	if err != nil {
-		return err
-	}
-	defer producer.Close()
-	if err := sendNumbers(producer, "admin", 3, 0, 30); err != nil {
-		return err
-	}
-	larger := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: kadm.StringPtr("2000000")}}
-	altered, err := admin.AlterTopicConfigs(ctx, larger, "admin")
-	if err != nil || altered[0].Err != nil {
-		return fmt.Errorf("altering: %v %v", err, altered)
-	}
-	if value, err := setting(admin, "admin", "max.message.bytes"); err != nil || value != "2000000" {
-		return fmt.Errorf("max.message.bytes is %q: %v", value, err)
-	}
+func (l library) DeleteRecords(topic string, partition int32, before int64) error {
 	cut := kadm.Offsets{}
-	cut.AddOffset("admin", 0, 4, -1)
-	deleted, err := admin.DeleteRecords(ctx, cut)
+	cut.AddOffset(topic, partition, before, -1)
+	deleted, err := l.admin.DeleteRecords(context.Background(), cut)
+	if err != nil {
+		return err
+	}
+	return deleted.Error()
+}
+
+func (l library) DeleteGroup(group string) error {
+	_, err := l.admin.DeleteGroup(context.Background(), group)
+	return err
+}
+
+func (l library) Committed(group, topic string, partition int32) (int64, error) {
+	committed, err := l.admin.FetchOffsets(context.Background(), group)
+	if err != nil {
+		return -1, err
+	}
+	if found, ok := committed.Lookup(topic, partition); ok {
+		return found.At, found.Err
+	}
+	return -1, nil
+}
+
+// OffsetForTime finds no timestamp, and the end, where the broker finds no record.
+func (l library) OffsetForTime(topic string, partition int32, timestampMs int64) (harness.Found, error) {
+	listed, err := l.admin.ListOffsetsAfterMilli(context.Background(), timestampMs, topic)
 	if err == nil {
-		err = deleted.Error()
+		err = listed.Error()
 	}
+	found, ok := listed.Lookup(topic, partition)
+	if err != nil || !ok || found.Timestamp < 0 {
+		return harness.Found{Offset: -1, TimestampMs: -1}, err
+	}
+	return harness.Found{Offset: found.Offset, TimestampMs: found.Timestamp}, nil
+}
+
+func (l library) EndOffset(topic string, partition int32) (int64, error) {
+	ends, err := l.admin.ListEndOffsets(context.Background(), topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	found, _ := ends.Lookup(topic, partition)
+	return found.Offset, err
+}
+
+// producer remembers where each record went, in the order of sending.
+type producer struct {
+	inner *kgo.Client
+	sent  []*kgo.Record
+
+	mutex   sync.Mutex
+	failure error
+}
+
+func (library) Producer(codec string, idempotent bool) (harness.Producer, error) {
+	options := []kgo.Opt{kgo.ProducerBatchCompression(codecs[codec]), kgo.ProducerLinger(5 * time.Millisecond)}
+	if idempotent {
+		// Small batches and few unacknowledged records, so that a crash meets a stream and not a queue.
+		options = append(options, kgo.ProducerBatchMaxBytes(1<<10), kgo.MaxBufferedRecords(500))
+	} else {
+		options = append(options, kgo.DisableIdempotentWrite()) // which leaves one request in flight: order is kept
+	}
+	inner, err := newClient(options...)
 	if err != nil {
-		return fmt.Errorf("deleting records: %w", err)
+		return nil, err
 	}
-	consumer, err := newMember("admin", "admin-group")
-	if err != nil {
-		return err
+	return &producer{inner: inner}, nil
+}
+
+func (p *producer) Send(topic string, partition int32, record harness.Record) error {
+	sent := &kgo.Record{Topic: topic, Partition: partition, Key: record.Key, Value: record.Value,
+		Timestamp: time.UnixMilli(record.TimestampMs)}
+	for _, h := range record.Headers {
+		sent.Headers = append(sent.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 	}
-	got, err := read(consumer, 26)
-	if err != nil {
-		return err
+	p.sent = append(p.sent, sent)
+	p.inner.Produce(context.Background(), sent, func(_ *kgo.Record, err error) {
+		if err != nil {
+			p.mutex.Lock()
+			p.failure = errors.Join(p.failure, err)
+			p.mutex.Unlock()
+		}
+	})
+	return nil
+}
+
+func (p *producer) Flush() ([]harness.Place, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := p.inner.Flush(ctx); err != nil {
+		return nil, err
 	}
-	for _, r := range got {
-		if r.Partition == 0 && r.Offset < 4 {
-			return fmt.Errorf("a deleted record was read")
+	var placed []harness.Place
+	for _, record := range p.sent {
+		placed = append(placed, harness.Place{Partition: record.Partition, Offset: record.Offset})
+	}
+	p.sent = nil
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return placed, p.failure
+}
+
+func (p *producer) Close() error {
+	p.inner.Close()
+	return nil
+}
+
+// source polls a client.
+type source struct{ inner *kgo.Client }
+
+func (s source) Poll(wait time.Duration) ([]harness.Received, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	fetches := s.inner.PollRecords(ctx, mostRead)
+	for _, each := range fetches.Errors() {
+		if !errors.Is(each.Err, context.DeadlineExceeded) && !connectionLost(each.Err) {
+			return nil, fmt.Errorf("%s-%d: %w", each.Topic, each.Partition, each.Err)
 		}
 	}
-	if err := commitIfPossible(consumer); err != nil {
-		return err
-	}
-	consumer.Close()
-	if _, err := admin.DeleteGroup(ctx, "admin-group"); err != nil {
-		return fmt.Errorf("deleting the group: %w", err)
-	}
-	if _, err := admin.DeleteTopic(ctx, "admin"); err != nil {
-		return fmt.Errorf("deleting the topic: %w", err)
-	}
-	deadline := time.Now().Add(limit)
-	for {
-		found, err := listed(admin, "admin")
-		if err != nil || time.Now().After(deadline) {
-			return fmt.Errorf("the deleted topic is still listed: %v", err)
+	var got []harness.Received
+	for _, r := range fetches.Records() {
+		record := harness.Record{Key: r.Key, Value: r.Value, TimestampMs: r.Timestamp.UnixMilli()}
+		for _, h := range r.Headers {
+			record.Headers = append(record.Headers, harness.Header{Key: h.Key, Value: h.Value})
 		}
-		if !found {
+		place := harness.Place{Partition: r.Partition, Offset: r.Offset}
+		got = append(got, harness.Received{Place: place, Record: record})
+	}
+	return got, nil
+}
+
+// connectionLost recognizes the news that a member lost its broker; the client goes on joining by itself.
+func connectionLost(err error) bool {
+	var session *kgo.ErrGroupSession
+	var network *net.OpError
+	return errors.As(err, &session) && (errors.As(err, &network) || errors.Is(err, io.EOF))
+}
+
+func (s source) Close() error {
+	s.inner.Close()
+	return nil
+}
+
+// reader reads partitions without a group.
+type reader struct {
+	source
+	topic string
+}
+
+func (library) Reader(topic string, partitions int) (harness.Reader, error) {
+	starts := map[int32]kgo.Offset{}
+	for p := range int32(partitions) {
+		starts[p] = kgo.NewOffset().AtStart()
+	}
+	inner, err := newClient(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts}))
+	if err != nil {
+		return nil, err
+	}
+	return reader{source{inner}, topic}, nil
+}
+
+func (r reader) Seek(partition int32, offset int64) error {
+	r.inner.SetOffsets(map[string]map[int32]kgo.EpochOffset{r.topic: {partition: {Epoch: -1, Offset: offset}}})
+	return nil
+}
+
+// member is a member of a group, which is told what it owns.
+type member struct {
+	source
+	topic string
+
+	mutex sync.Mutex
+	owned []int32
+}
+
+func (library) Member(group, topic string) (harness.Member, error) {
+	m := &member{topic: topic}
+	give := func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+		m.mutex.Lock()
+		defer m.mutex.Unlock()
+		m.owned = append(m.owned, partitions[topic]...)
+	}
+	take := func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+		m.mutex.Lock()
+		defer m.mutex.Unlock()
+		m.owned = slices.DeleteFunc(m.owned, func(p int32) bool { return slices.Contains(partitions[topic], p) })
+	}
+	inner, err := newClient(
+		kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(500*time.Millisecond),
+		kgo.OnPartitionsAssigned(give), kgo.OnPartitionsRevoked(take), kgo.OnPartitionsLost(take),
+	)
+	m.inner = inner
+	return m, err
+}
+
+func (m *member) Assignment() []int32 {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	return slices.Clone(m.owned)
+}
+
+func (m *member) Commit() error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	err := m.inner.CommitUncommittedOffsets(ctx)
+	for _, allowed := range []error{kerr.RebalanceInProgress, kerr.IllegalGeneration, kerr.UnknownMemberID} {
+		if errors.Is(err, allowed) {
 			return nil
 		}
 	}
+	return err
+}
+
+func (m *member) CommitAt(offsets map[int32]int64) error {
+	wanted := map[string]map[int32]kgo.EpochOffset{m.topic: {}}
+	for p, offset := range offsets {
+		wanted[m.topic][p] = kgo.EpochOffset{Epoch: -1, Offset: offset}
+	}
+	var refused error
+	m.inner.CommitOffsetsSync(context.Background(), wanted,
+		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) {
+			refused = err
+		})
+	return refused
 }

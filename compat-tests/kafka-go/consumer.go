@@ -176,30 +176,17 @@ func (m *member) read(ctx context.Context, generation *kafka.Generation, assigne
 }
 
 func (m *member) Poll(wait time.Duration) ([]harness.Received, error) {
-	var got []harness.Received
-	timeout := time.After(wait)
-	for len(got) < 500 {
-		var next delivery
-		select {
-		case next = <-m.delivered:
-		default:
-			if len(got) > 0 {
-				return got, nil
-			}
-			select {
-			case next = <-m.delivered:
-			case <-timeout:
-				return nil, nil
-			}
-		}
-		m.mutex.Lock()
-		if next.generation == m.generation {
-			m.next[int32(next.inner.Partition)] = next.inner.Offset + 1
-			got = append(got, received(next.inner))
-		}
-		m.mutex.Unlock()
+	return harness.Drain(m.delivered, wait, m.take), nil
+}
+
+func (m *member) take(next delivery) (harness.Received, bool) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if next.generation != m.generation {
+		return harness.Received{}, false
 	}
-	return got, nil
+	m.next[int32(next.inner.Partition)] = next.inner.Offset + 1
+	return received(next.inner), true
 }
 
 func (m *member) Assignment() []int32 {

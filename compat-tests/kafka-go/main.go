@@ -184,12 +184,12 @@ func offsets(topic string, wanted kafka.OffsetRequest) (found kafka.PartitionOff
 	return found, err
 }
 
-func (library) OffsetForTime(topic string, partition int32, timestampMs int64) (int64, error) {
+func (library) OffsetForTime(topic string, partition int32, timestampMs int64) (harness.Found, error) {
 	found, err := offsets(topic, kafka.TimeOffsetOf(int(partition), time.UnixMilli(timestampMs)))
 	for offset := range found.Offsets {
-		return offset, err
+		return harness.Found{Offset: offset, TimestampMs: -1}, err
 	}
-	return -1, err
+	return harness.Found{Offset: -1, TimestampMs: -1}, err
 }
 
 func (library) EndOffset(topic string, partition int32) (int64, error) {

@@ -146,17 +146,22 @@ func (library) Committed(group, topic string, partition int32) (at int64, err er
 	return at, err
 }
 
-func (library) OffsetForTime(topic string, partition int32, timestampMs int64) (int64, error) {
+func (library) OffsetForTime(topic string, partition int32, timestampMs int64) (harness.Found, error) {
+	offset, err := offset(topic, partition, timestampMs)
+	return harness.Found{Offset: offset, TimestampMs: -1}, err
+}
+
+func offset(topic string, partition int32, time int64) (int64, error) {
 	client, err := sarama.NewClient(brokers(), settings())
 	if err != nil {
 		return -1, err
 	}
 	defer client.Close()
-	return client.GetOffset(topic, partition, timestampMs)
+	return client.GetOffset(topic, partition, time)
 }
 
-func (l library) EndOffset(topic string, partition int32) (int64, error) {
-	return l.OffsetForTime(topic, partition, sarama.OffsetNewest)
+func (library) EndOffset(topic string, partition int32) (int64, error) {
+	return offset(topic, partition, sarama.OffsetNewest)
 }
 
 // producer remembers where each record went, in the order of sending.

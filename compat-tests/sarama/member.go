@@ -104,32 +104,23 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 }
 
 func (m *member) Poll(wait time.Duration) ([]harness.Received, error) {
-	var got []harness.Received
-	timeout := time.After(wait)
-	for len(got) < 500 {
-		var next message
-		select {
-		case next = <-m.messages:
-		default:
-			if len(got) > 0 {
-				return got, nil
-			}
-			select {
-			case next = <-m.messages:
-			case <-timeout:
-				m.mutex.Lock()
-				defer m.mutex.Unlock()
-				return nil, m.failure
-			}
-		}
-		m.mutex.Lock()
-		if next.session == m.session {
-			m.next[next.inner.Partition] = next.inner.Offset + 1
-			got = append(got, received(next.inner))
-		}
-		m.mutex.Unlock()
+	got := harness.Drain(m.messages, wait, m.take)
+	if len(got) > 0 {
+		return got, nil
 	}
-	return got, nil
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	return nil, m.failure
+}
+
+func (m *member) take(next message) (harness.Received, bool) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if next.session != m.session {
+		return harness.Received{}, false
+	}
+	m.next[next.inner.Partition] = next.inner.Offset + 1
+	return received(next.inner), true
 }
 
 func (m *member) Assignment() []int32 {

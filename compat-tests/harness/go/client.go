@@ -10,6 +10,9 @@ import (
 // ErrExists is what CreateTopic gives for a topic that is there.
 var ErrExists = errors.New("the topic exists")
 
+// mostDrained is how many records one poll gives at most.
+const mostDrained = 500
+
 // Client is one unmodified library against the broker of this program.
 type Client interface {
 	// NilIsEmpty says that the library reads an absent value as an empty one.
@@ -27,8 +30,8 @@ type Client interface {
 	DeleteGroup(group string) error
 	// Committed is -1 when there is none.
 	Committed(group, topic string, partition int32) (int64, error)
-	// OffsetForTime is -1 when there is none.
-	OffsetForTime(topic string, partition int32, timestampMs int64) (int64, error)
+	// OffsetForTime has the offset -1 when there is none.
+	OffsetForTime(topic string, partition int32, timestampMs int64) (Found, error)
 	EndOffset(topic string, partition int32) (int64, error)
 	// Producer gives Skipped when the library has no idempotent one.
 	Producer(codec string, idempotent bool) (Producer, error)
@@ -37,6 +40,9 @@ type Client interface {
 	// Member reads a topic in a group, from the committed or else the first offset; it commits only when told.
 	Member(group, topic string) (Member, error)
 }
+
+// Found is a record found by its timestamp, which is -1 when the library does not tell.
+type Found struct{ Offset, TimestampMs int64 }
 
 // Producer sends to chosen partitions. Send may wait for room; Flush waits for every acknowledgement.
 type Producer interface {
@@ -66,4 +72,30 @@ type Member interface {
 	Commit() error
 	// CommitAt commits these offsets.
 	CommitAt(offsets map[int32]int64) error
+}
+
+// Drain gives what a library's own goroutines have put into `delivered`, waiting at most that long for the first.
+// `take` translates a delivery, or says that it came too late to count.
+func Drain[T any](delivered <-chan T, wait time.Duration, take func(T) (Received, bool)) []Received {
+	var got []Received
+	timeout := time.After(wait)
+	for len(got) < mostDrained {
+		var next T
+		select {
+		case next = <-delivered:
+		default:
+			if len(got) > 0 {
+				return got
+			}
+			select {
+			case next = <-delivered:
+			case <-timeout:
+				return nil
+			}
+		}
+		if received, counts := take(next); counts {
+			got = append(got, received)
+		}
+	}
+	return got
 }

@@ -4,6 +4,7 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -128,7 +129,10 @@ func (g *group) consume(name int, member Member, leaving chan struct{}) {
 // load produces until it is told to stop; the tick paces it, so that the last member has something to read.
 func (g *group) load(stopping, stopped chan struct{}) {
 	defer close(stopped)
-	producer, err := g.client.Producer("none", false)
+	producer, err := g.client.Producer("none", true)
+	if errors.As(err, new(Skipped)) {
+		producer, err = g.client.Producer("none", false)
+	}
 	if err != nil {
 		g.fail(err)
 		return

@@ -261,10 +261,11 @@ func seek(c Client) error {
 	}
 	// Between two records: the later one is meant.
 	found, err := c.OffsetForTime("seek", 0, baseMs+60_500)
-	if err != nil || found != 61 {
-		return fmt.Errorf("the offset for a time between 60 and 61 is %d: %v", found, err)
+	stamp := found.TimestampMs
+	if err != nil || found.Offset != 61 || (stamp != -1 && stamp != baseMs+61_000) {
+		return fmt.Errorf("the offset for a time between 60 and 61 is %v: %v", found, err)
 	}
-	for _, to := range []int64{40, 0, found} {
+	for _, to := range []int64{40, 0, found.Offset} {
 		if err := reader.Seek(0, to); err != nil {
 			return err
 		}
@@ -276,8 +277,8 @@ func seek(c Client) error {
 			return fmt.Errorf("after seeking to %d the next record is %d", to, next[0].Offset)
 		}
 	}
-	if late, err := c.OffsetForTime("seek", 0, baseMs+3_000_000); err != nil || late >= 0 {
-		return fmt.Errorf("the offset for a time after the last record is %d: %v", late, err)
+	if late, err := c.OffsetForTime("seek", 0, baseMs+3_000_000); err != nil || late.Offset >= 0 {
+		return fmt.Errorf("the offset for a time after the last record is %v: %v", late, err)
 	}
 	return nil
 }
