@@ -4,7 +4,8 @@
 const zlib = require('node:zlib')
 const { CompressionCodecs, CompressionTypes, Kafka, Partitioners, logLevel } = require('kafkajs')
 const Snappy = require('kafkajs-snappy')
-const { LIMIT_MS, check, control, exitCode, within } = require('../harness/js/report')
+const { Collector } = require('../harness/js/collector')
+const { LIMIT_MS, check, control, exitCode } = require('../harness/js/report')
 
 // The LZ4 plug-in takes a program that has `fetch` for a browser and asks the web for its own file; Node has both.
 const { fetch } = globalThis
@@ -56,11 +57,10 @@ async function newProducer(idempotent) {
   return producer
 }
 
-// A consumer that collects what it reads; `until` waits for a condition that every record may change.
-class Reader {
+// A consumer that collects what it reads.
+class Reader extends Collector {
   constructor(group) {
-    this.messages = []
-    this.waiting = new Set()
+    super()
     this.consumer = kafka.consumer({
       groupId: group,
       sessionTimeout: 10_000,
@@ -80,26 +80,6 @@ class Reader {
         this.changed()
       },
     })
-  }
-
-  changed() {
-    for (const look of this.waiting) look()
-  }
-
-  until(what, holds, limitMs) {
-    let look
-    const held = new Promise((resolve) => {
-      look = () => holds() && resolve()
-      this.waiting.add(look)
-      look()
-    })
-    return within(what, held, limitMs).finally(() => this.waiting.delete(look))
-  }
-
-  // The next `count` records.
-  async read(count) {
-    await this.until(() => `${this.messages.length} of ${count} records`, () => this.messages.length >= count)
-    return this.messages.splice(0, count)
   }
 
   async stop() {

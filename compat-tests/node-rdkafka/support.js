@@ -3,6 +3,7 @@
 
 const { promisify } = require('node:util')
 const Kafka = require('node-rdkafka')
+const { Collector } = require('../harness/js/collector')
 const { LIMIT_MS, within } = require('../harness/js/report')
 
 const CODES = Kafka.CODES.ERRORS
@@ -87,11 +88,10 @@ class Producer {
   }
 }
 
-// A consumer that collects what it reads; `until` waits for a condition that every record may change.
-class Reader {
+// A consumer that collects what it reads.
+class Reader extends Collector {
   constructor(group, more) {
-    this.messages = []
-    this.waiting = new Set()
+    super()
     const settings = {
       ...COMMON,
       'group.id': group,
@@ -135,26 +135,6 @@ class Reader {
       }
       this.changed()
     }
-  }
-
-  changed() {
-    for (const look of this.waiting) look()
-  }
-
-  until(what, holds, limitMs) {
-    let look
-    const held = new Promise((resolve) => {
-      look = () => holds() && resolve()
-      this.waiting.add(look)
-      look()
-    })
-    return within(what, held, limitMs).finally(() => this.waiting.delete(look))
-  }
-
-  // The next `count` records.
-  async read(count) {
-    await this.until(() => `${this.messages.length} of ${count} records`, () => this.messages.length >= count)
-    return this.messages.splice(0, count)
   }
 
   // Partitions owned now.
