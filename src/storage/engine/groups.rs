@@ -1,9 +1,10 @@
 //! Value files as they lie on the disk: read group by group, by a start and by who examines a directory that no broker
 //! has open.
 //!
-//! Invariants: nothing is written. A walk leaves nothing out: every byte of a file is in its header, under the checksum of a group, or a zero
-//! behind the last group, or it is reported. A group that ends early at the end of the last file is what a crash leaves
-//! behind and a note, unless it is whole once a byte of its header is mended: then that byte was changed afterwards.
+//! Invariants: nothing is written. A walk leaves nothing out: every byte of a file is in its header, under the checksum
+//! of a group, or a zero behind the last group, or it is reported. A group that ends early at the end of the last file
+//! is what a crash leaves behind and a note, unless it is whole once a byte of its header is mended: then that byte was
+//! changed afterwards.
 
 use std::fs::File;
 use std::io;
