@@ -113,6 +113,8 @@ pub struct Connection {
     pub id: u64,
     /// Name of the listener that accepted it.
     pub listener: Arc<str>,
+    /// Whether that listener is one of controllers.
+    pub controller: bool,
     pub peer: SocketAddr,
     /// What the client called itself in ApiVersions (KIP-511); empty before that, and for ever with old clients.
     pub client_software: OnceLock<ClientSoftware>,
@@ -133,10 +135,11 @@ pub struct ClientSoftware {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub fn new(id: u64, listener: Arc<str>, peer: SocketAddr) -> Connection {
+    pub fn new(id: u64, listener: Arc<str>, controller: bool, peer: SocketAddr) -> Connection {
         Connection {
             id,
             listener,
+            controller,
             peer,
             client_software: OnceLock::new(),
             client: Mutex::new(None),

@@ -35,7 +35,7 @@ pub enum Outcome {
 /// Handles one frame. When this returns, everything that must keep the order of the connection is done.
 pub async fn dispatch(services: Arc<Services>, connection: Arc<Connection>, frame: Bytes) -> Outcome {
     let received = services.env.now();
-    let admitted = match admit(&frame) {
+    let admitted = match admit(&frame, connection.controller) {
         Ok(admitted) => admitted,
         Err(refusal) => {
             tracing::info!(connection = connection.id, peer = %connection.peer, "connection closed: {refusal}");
@@ -87,10 +87,10 @@ enum Admitted {
 }
 
 /// Reads the header, finds the row and walks the body; pure. The error is a sentence for the log.
-fn admit(frame: &Bytes) -> Result<Admitted, String> {
+fn admit(frame: &Bytes, controller: bool) -> Result<Admitted, String> {
     let (request, body) = header::parse(frame).map_err(|malformed| format!("request header: {malformed}"))?;
     let RequestHead { api_key, version, correlation_id, .. } = request;
-    let Some(api) = table::find(api_key) else {
+    let Some(api) = table::find(api_key).filter(|api| api.scope.covers(controller)) else {
         return Err(format!("no api with key {api_key} is served here"));
     };
     if !api.versions.contains(&version) {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn refusal(frame: Bytes) -> String {
-        admit(&frame).err().unwrap_or_default()
+        admit(&frame, false).err().unwrap_or_default()
     }
 
     #[test]
@@ -204,11 +204,11 @@ mod tests {
         for api in table::APIS {
             for version in api.versions.clone() {
                 let body = Generator::new(3).body(schema::request(api.key, version).unwrap());
-                let admitted = admit(&frame(api.key, version, &body));
+                let admitted = admit(&frame(api.key, version, &body), !api.scope.covers(false));
                 assert!(matches!(admitted, Ok(Admitted::Call { .. })), "{} v{version}", api.name);
             }
             for version in [api.versions.start() - 1, api.versions.end() + 1, i16::MIN, i16::MAX] {
-                let admitted = admit(&frame(api.key, version, &[]));
+                let admitted = admit(&frame(api.key, version, &[]), !api.scope.covers(false));
                 if api.key == table::API_VERSIONS {
                     assert!(matches!(admitted, Ok(Admitted::UnknownApiVersions { correlation_id: 1 })));
                 } else {
@@ -237,7 +237,7 @@ mod tests {
                 let api = &table::APIS[usize::from(key[0]) % table::APIS.len()];
                 *key = api.key.to_be_bytes();
             }
-            let _ = admit(&Bytes::from(noise));
+            let _ = admit(&Bytes::from(noise), false);
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Api {
     /// The lowest version that ApiVersions names; lower than what is served where old clients insist on it.
     pub advertised_min: i16,
     pub route: Route,
+    /// Which listeners serve it.
+    pub scope: Scope,
     /// What we knowingly do not do, in a sentence; empty if nothing is known to be missing.
     pub gaps: &'static str,
     pub(super) run: Run,
@@ -49,7 +51,34 @@ pub enum Route {
     Controller,
 }
 
+/// On which listeners an API is served (`listeners` in Kafka's message definitions).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Those of brokers.
+    Brokers,
+    /// Those of controllers.
+    Controllers,
+    /// All of them.
+    Both,
+}
+
+impl Scope {
+    /// Whether a listener of controllers, or else one of brokers, serves it.
+    pub fn covers(self, controller: bool) -> bool {
+        match self {
+            Scope::Brokers => !controller,
+            Scope::Controllers => controller,
+            Scope::Both => true,
+        }
+    }
+}
+
 impl Api {
+    const fn on(mut self, scope: Scope) -> Api {
+        self.scope = scope;
+        self
+    }
+
     const fn advertised_from(mut self, version: i16) -> Api {
         self.advertised_min = version;
         self
@@ -80,6 +109,7 @@ macro_rules! api {
             versions: RangeInclusive::new($min, $max),
             advertised_min: $min,
             route: Route::$route,
+            scope: Scope::Brokers,
             gaps: "",
             run,
         }
@@ -102,21 +132,21 @@ pub static APIS: &[Api] = &[
     api!(14, "SyncGroup", 0..=5, Here, sync_group(SyncGroupRequest)),
     api!(15, "DescribeGroups", 0..=6, Here, describe_groups(DescribeGroupsRequest)),
     api!(16, "ListGroups", 0..=5, Here, list_groups(ListGroupsRequest)),
-    api!(18, "ApiVersions", 0..=4, Here, api_versions(ApiVersionsRequest)),
-    api!(19, "CreateTopics", 2..=7, Controller, create_topics(CreateTopicsRequest)),
-    api!(20, "DeleteTopics", 1..=6, Controller, delete_topics(DeleteTopicsRequest)),
+    api!(18, "ApiVersions", 0..=4, Here, api_versions(ApiVersionsRequest)).on(Scope::Both),
+    api!(19, "CreateTopics", 2..=7, Controller, create_topics(CreateTopicsRequest)).on(Scope::Both),
+    api!(20, "DeleteTopics", 1..=6, Controller, delete_topics(DeleteTopicsRequest)).on(Scope::Both),
     api!(21, "DeleteRecords", 0..=2, Here, delete_records(DeleteRecordsRequest)),
     api!(22, "InitProducerId", 0..=5, Here, init_producer_id(InitProducerIdRequest)).gaps("no transactional ids"),
     api!(23, "OffsetForLeaderEpoch", 2..=4, Here, offset_for_leader_epoch(OffsetForLeaderEpochRequest)),
-    api!(32, "DescribeConfigs", 1..=4, Here, describe_configs(DescribeConfigsRequest)),
-    api!(33, "AlterConfigs", 0..=2, Controller, alter_configs(AlterConfigsRequest)),
+    api!(32, "DescribeConfigs", 1..=4, Here, describe_configs(DescribeConfigsRequest)).on(Scope::Both),
+    api!(33, "AlterConfigs", 0..=2, Controller, alter_configs(AlterConfigsRequest)).on(Scope::Both),
     api!(34, "AlterReplicaLogDirs", 1..=2, Here, alter_replica_log_dirs(AlterReplicaLogDirsRequest))
         .gaps("nothing moves between directories"),
     api!(35, "DescribeLogDirs", 1..=5, Here, describe_log_dirs(DescribeLogDirsRequest)),
-    api!(37, "CreatePartitions", 0..=3, Controller, create_partitions(CreatePartitionsRequest)),
+    api!(37, "CreatePartitions", 0..=3, Controller, create_partitions(CreatePartitionsRequest)).on(Scope::Both),
     api!(42, "DeleteGroups", 0..=2, Here, delete_groups(DeleteGroupsRequest)),
-    api!(43, "ElectLeaders", 0..=2, Controller, elect_leaders(ElectLeadersRequest)),
-    api!(44, "IncrementalAlterConfigs", 0..=1, Controller, incremental_alter_configs(IncrementalAlterConfigsRequest)),
+    api!(43, "ElectLeaders", 0..=2, Controller, elect_leaders(ElectLeadersRequest)).on(Scope::Both),
+    api!(44, "IncrementalAlterConfigs", 0..=1, Controller, incremental_alter_configs(IncrementalAlterConfigsRequest)).on(Scope::Both),
     api!(
         45,
         "AlterPartitionReassignments",
@@ -124,6 +154,7 @@ pub static APIS: &[Api] = &[
         Controller,
         alter_partition_reassignments(AlterPartitionReassignmentsRequest)
     )
+    .on(Scope::Both)
     .gaps("no replication: a move to another broker stays under way"),
     api!(
         46,
@@ -131,10 +162,11 @@ pub static APIS: &[Api] = &[
         0..=0,
         Controller,
         list_partition_reassignments(ListPartitionReassignmentsRequest)
-    ),
+    )
+    .on(Scope::Both),
     api!(47, "OffsetDelete", 0..=0, Here, offset_delete(OffsetDeleteRequest)),
     api!(48, "DescribeClientQuotas", 0..=1, Here, describe_client_quotas(DescribeClientQuotasRequest)),
-    api!(49, "AlterClientQuotas", 0..=1, Controller, alter_client_quotas(AlterClientQuotasRequest)),
+    api!(49, "AlterClientQuotas", 0..=1, Controller, alter_client_quotas(AlterClientQuotasRequest)).on(Scope::Both),
     api!(
         50,
         "DescribeUserScramCredentials",
@@ -143,11 +175,11 @@ pub static APIS: &[Api] = &[
         describe_user_scram_credentials(DescribeUserScramCredentialsRequest)
     )
     .gaps("no credentials can be made yet, so there are none"),
-    api!(55, "DescribeQuorum", 0..=2, Controller, describe_quorum(DescribeQuorumRequest)),
-    api!(57, "UpdateFeatures", 0..=2, Controller, update_features(UpdateFeaturesRequest)),
-    api!(60, "DescribeCluster", 0..=2, Here, describe_cluster(DescribeClusterRequest)),
+    api!(55, "DescribeQuorum", 0..=2, Controller, describe_quorum(DescribeQuorumRequest)).on(Scope::Both),
+    api!(57, "UpdateFeatures", 0..=2, Controller, update_features(UpdateFeaturesRequest)).on(Scope::Both),
+    api!(60, "DescribeCluster", 0..=2, Here, describe_cluster(DescribeClusterRequest)).on(Scope::Both),
     api!(61, "DescribeProducers", 0..=0, Here, describe_producers(DescribeProducersRequest)),
-    api!(64, "UnregisterBroker", 0..=0, Controller, unregister_broker(UnregisterBrokerRequest)),
+    api!(64, "UnregisterBroker", 0..=0, Controller, unregister_broker(UnregisterBrokerRequest)).on(Scope::Both),
     api!(71, "GetTelemetrySubscriptions", 0..=0, Here, get_telemetry_subscriptions(GetTelemetrySubscriptionsRequest)),
     api!(72, "PushTelemetry", 0..=0, Here, push_telemetry(PushTelemetryRequest)),
     api!(74, "ListConfigResources", 0..=1, Here, list_config_resources(ListConfigResourcesRequest)),
@@ -157,6 +189,11 @@ pub static APIS: &[Api] = &[
 /// The row with this key.
 pub fn find(key: i16) -> Option<&'static Api> {
     APIS.binary_search_by_key(&key, |api| api.key).ok().map(|index| &APIS[index])
+}
+
+/// The rows that a listener of controllers, or else one of brokers, serves.
+pub fn served(controller: bool) -> impl Iterator<Item = &'static Api> {
+    APIS.iter().filter(move |api| api.scope.covers(controller))
 }
 
 /// Key and name of every row.
@@ -175,6 +212,11 @@ pub fn apis_markdown() -> String {
             Route::Here => "broker",
             Route::Controller => "controller",
         };
+        let scope = match api.scope {
+            Scope::Brokers => "brokers",
+            Scope::Controllers => "controllers",
+            Scope::Both => "both",
+        };
         let (versions, kafka) = (versions(&api.versions), kafka_versions(api.key));
         let advertised = if api.advertised_min < *api.versions.start() {
             format!(" (advertised from {})", api.advertised_min)
@@ -183,7 +225,7 @@ pub fn apis_markdown() -> String {
         };
         let (key, name, gaps) = (api.key, api.name, api.gaps);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "| {key} | {name} | {versions}{advertised} | {kafka} | {decided} | {gaps} |");
+        let _ = writeln!(text, "| {key} | {name} | {versions}{advertised} | {kafka} | {scope} | {decided} | {gaps} |");
     }
     let missing: Vec<String> = missing_apis().map(|(key, name)| format!("{name} ({key})")).collect();
     let _ = write!(text, "\nNot served: {}.\n", missing.join(", "));
@@ -236,10 +278,10 @@ mod tests {
     fn the_document_names_every_api_once() {
         let text = apis_markdown();
         assert!(
-            text.contains("| 0 | Produce | 3-13 (advertised from 0) | 3-13 | broker | no transactions |"),
+            text.contains("| 0 | Produce | 3-13 (advertised from 0) | 3-13 | brokers | broker | no transactions |"),
             "{text}"
         );
-        assert!(text.contains("| 75 | DescribeTopicPartitions | 0 | 0 | broker |"));
+        assert!(text.contains("| 75 | DescribeTopicPartitions | 0 | 0 | brokers | broker |"));
         for name in schema::messages().map(|message| message.name) {
             let times = |pattern: String| text.matches(&pattern).count();
             assert_eq!(times(format!("| {name} |")) + times(format!(" {name} (")), 1, "{name}");

@@ -65,6 +65,8 @@ pub struct ListenerSetting {
     pub host: String,
     /// 0 lets the system choose.
     pub port: u16,
+    /// Whether it serves controllers and those who look for one, not clients.
+    pub controller: bool,
 }
 
 /// Listeners that are bound and do not accept yet.
@@ -75,6 +77,7 @@ pub struct Listeners {
 
 struct Bound {
     name: Arc<str>,
+    controller: bool,
     address: SocketAddr,
     listener: Box<dyn Listener>,
 }
@@ -85,11 +88,11 @@ impl Listeners {
         let mut bound = Vec::with_capacity(settings.len());
         for setting in settings {
             let listener = env.net().bind(&setting.host, setting.port).await.map_err(|error| {
-                let ListenerSetting { name, host, port } = setting;
+                let ListenerSetting { name, host, port, .. } = setting;
                 io::Error::new(error.kind(), format!("listener {name} cannot bind {host}:{port}: {error}"))
             })?;
             let address = listener.local_addr()?;
-            bound.push(Bound { name: Arc::from(&*setting.name), address, listener });
+            bound.push(Bound { name: Arc::from(&*setting.name), controller: setting.controller, address, listener });
         }
         Ok(Listeners { env: env.clone(), bound })
     }
@@ -285,7 +288,7 @@ impl Acceptor {
             return;
         };
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection::new(id, Arc::clone(&self.bound.name), peer));
+        let connection = Arc::new(Connection::new(id, Arc::clone(&self.bound.name), self.bound.controller, peer));
         self.stats.accepted.add(1);
         self.stats.open.add(1);
         let used = slot.used();

@@ -189,7 +189,7 @@ async fn world(limits: Limits) -> World {
     let pipes = Arc::new(Pipes::default());
     let env = Env::simulated(1, 0, Arc::clone(&pipes) as Arc<dyn Net>);
     let script = Script::new(&env);
-    let setting = ListenerSetting { name: "PLAINTEXT".into(), host: String::new(), port: 9092 };
+    let setting = ListenerSetting { name: "PLAINTEXT".into(), host: String::new(), port: 9092, controller: false };
     let network = Listeners::bind(&env, &[setting]).await.unwrap();
     let quotas = quotas(&env);
     let network = network.serve(limits, quotas.clone(), script.dispatch());
@@ -575,7 +575,7 @@ async fn ready_responses_are_written_together() {
 #[tokio::test]
 async fn over_real_sockets() {
     let env = Env::real();
-    let setting = ListenerSetting { name: "PLAINTEXT".into(), host: "127.0.0.1".into(), port: 0 };
+    let setting = ListenerSetting { name: "PLAINTEXT".into(), host: "127.0.0.1".into(), port: 0, controller: false };
     let listeners = Listeners::bind(&env, std::slice::from_ref(&setting)).await.unwrap();
     let (name, address) = listeners.addresses().next().unwrap();
     assert_eq!(name, "PLAINTEXT");

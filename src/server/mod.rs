@@ -192,12 +192,13 @@ async fn open_disks(env: &Env, settings: BrokerSettings, cluster_id: Option<Stri
 }
 
 async fn bind(env: &Env, config: &Config) -> Result<Listeners, String> {
-    let wanted = config.listeners().iter().filter(|listener| !listener.controller);
-    let wanted: Vec<ListenerSetting> = wanted
+    let listeners = config.listeners().iter();
+    let wanted: Vec<ListenerSetting> = listeners
         .map(|listener| ListenerSetting {
             name: listener.name.clone(),
             host: listener.host.clone(),
             port: listener.port,
+            controller: listener.controller,
         })
         .collect();
     Listeners::bind(env, &wanted).await.map_err(|failure| format!("listeners: {failure}"))

@@ -28,7 +28,7 @@ pub async fn handle(ctx: &Context, request: ApiVersionsRequest) -> Reply<ApiVers
         // A client may ask again; what it said first stays.
         let _ = ctx.connection.client_software.set(software);
     }
-    Reply::Now(response(version, &feature_levels(&ctx.services.metadata.image())))
+    Reply::Now(response(version, ctx.connection.controller, &feature_levels(&ctx.services.metadata.image())))
 }
 
 /// The answer to a version that we do not know; to be encoded as version 0.
@@ -61,8 +61,8 @@ fn feature_levels(image: &ClusterImage) -> FeatureLevels {
     FeatureLevels { epoch: image.index.next_offset - 1, levels: levels.collect() }
 }
 
-fn response(version: i16, features: &FeatureLevels) -> ApiVersionsResponse {
-    let response = ApiVersionsResponse::default().with_api_keys(APIS.iter().map(range).collect());
+fn response(version: i16, controller: bool, features: &FeatureLevels) -> ApiVersionsResponse {
+    let response = ApiVersionsResponse::default().with_api_keys(table::served(controller).map(range).collect());
     if version < 3 {
         return response;
     }
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn every_version_lists_every_api_and_encodes() {
         for version in 0..=4 {
-            let response = response(version, &levels());
-            assert_eq!(response.api_keys.len(), APIS.len());
+            let response = response(version, false, &levels());
+            assert_eq!(response.api_keys.len(), table::served(false).count());
             let produce = &response.api_keys[0];
             assert_eq!((produce.api_key, produce.min_version, produce.max_version), (0, 0, 13));
             assert!(response.encode(&mut BytesMut::new(), version).is_ok());
@@ -135,9 +135,9 @@ mod tests {
 
     #[test]
     fn features_are_told_as_the_version_allows() {
-        assert!(response(2, &levels()).supported_features.is_empty());
-        assert_eq!(supported(&response(3, &levels())), [("metadata.version", 7, 30)]);
-        let response = response(4, &levels());
+        assert!(response(2, false, &levels()).supported_features.is_empty());
+        assert_eq!(supported(&response(3, false, &levels())), [("metadata.version", 7, 30)]);
+        let response = response(4, false, &levels());
         assert_eq!(
             supported(&response),
             [("metadata.version", 7, 30), ("group.version", 0, 1), ("share.version", 0, 1)]
