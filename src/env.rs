@@ -6,6 +6,9 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the door")]
 
+#[cfg(test)]
+pub mod memory;
+
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -19,6 +19,8 @@ pub mod wire;
 
 pub mod storage;
 
+pub mod peer;
+
 pub mod metadata;
 
 pub mod partitions;

@@ -18,8 +18,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("records", &["ids", "error"]),
     ("wire", &["ids", "error", "env"]),
     ("storage", &["ids", "error", "env", "sabotage", "records"]),
-    ("metadata", &["ids", "error", "env", "sabotage", "storage"]),
-    ("partitions", &["ids", "error", "env", "sabotage", "config", "records", "storage", "metadata"]),
+    ("peer", &["env", "wire"]),
+    ("metadata", &["ids", "error", "env", "sabotage", "wire", "storage", "peer"]),
+    ("partitions", &["ids", "error", "env", "sabotage", "config", "records", "wire", "storage", "peer", "metadata"]),
     ("coordinator", &["ids", "error", "env", "sabotage", "config", "records", "metadata", "partitions"]),
     (
         "api",
@@ -32,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "records",
             "wire",
             "storage",
+            "peer",
             "metadata",
             "partitions",
             "coordinator",
@@ -50,6 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "wire",
             "storage",
+            "peer",
             "metadata",
             "partitions",
             "coordinator",
@@ -70,6 +73,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 const NARROW: &[(&str, &str, &[&str])] = &[
     // The quorum's log is the only thing in metadata that stores bytes.
     ("metadata", "storage", &["src/metadata/quorum/"]),
+    // What a wire looks like is of no concern to a decision.
+    ("metadata", "wire", &["src/metadata/quorum/", "src/metadata/remote.rs"]),
     // Handlers see what an append returned, and nothing else of storage.
     ("api", "storage", &["src/api/handlers/produce.rs"]),
 ];
@@ -79,7 +84,18 @@ const WALLS: &[(&str, &[&str])] = &[
     ("rocksdb", &["src/storage/engine/rocks.rs", "src/storage/engine/frozen.rs"]),
     ("openraft", &["src/metadata/quorum/"]),
     ("openraft_rt", &["src/metadata/quorum/"]),
-    ("kafka_protocol", &["src/wire/", "src/api/", "src/doctor/"]),
+    (
+        "kafka_protocol",
+        &[
+            "src/wire/",
+            "src/peer.rs",
+            "src/metadata/remote.rs",
+            "src/partitions/fetcher.rs",
+            "src/partitions/isr.rs",
+            "src/api/",
+            "src/doctor/",
+        ],
+    ),
     ("clap", &["src/cli/"]),
     ("metrics_exporter_prometheus", &["src/http/"]),
     ("hyper", &["src/http/"]),

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Malformed;
 use super::primitives::{Cursor, put_string_length, put_unsigned_varint};
 use super::schema;
+use super::{Malformed, PRIVATE_API};
 
 /// What every request starts with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,12 +40,8 @@ pub fn parse(frame: &Bytes) -> Result<(RequestHead, Bytes), Malformed> {
             Err(_) => return Err(cursor.malformed("client id is not UTF-8")),
         },
     };
-    if schema::request(api_key, version).is_some_and(|message| message.header_version >= 2) {
-        for _ in 0..cursor.unsigned_varint()? {
-            cursor.unsigned_varint()?;
-            let size = cursor.unsigned_varint()? as usize;
-            cursor.take(size)?;
-        }
+    if request_has_tags(api_key, version) {
+        skip_tags(&mut cursor)?;
     }
     let body = frame.slice(cursor.position()..);
     Ok((RequestHead { api_key, version, correlation_id, client_id }, body))
@@ -58,7 +54,7 @@ pub fn put_request(out: &mut BytesMut, header: &RequestHead) {
     out.put_i32(header.correlation_id);
     put_string_length(out, false, Some(header.client_id.len()));
     out.extend_from_slice(header.client_id.as_bytes());
-    if schema::request(header.api_key, header.version).is_some_and(|message| message.header_version >= 2) {
+    if request_has_tags(header.api_key, header.version) {
         put_unsigned_varint(out, 0);
     }
 }
@@ -66,9 +62,36 @@ pub fn put_request(out: &mut BytesMut, header: &RequestHead) {
 /// Writes the header of the response to a request of this key and version.
 pub fn put_response(out: &mut BytesMut, api_key: i16, version: i16, correlation_id: i32) {
     out.put_i32(correlation_id);
-    if schema::response(api_key, version).is_some_and(|message| message.header_version >= 1) {
+    if response_has_tags(api_key, version) {
         put_unsigned_varint(out, 0);
     }
+}
+
+/// Splits the frame of a response to a request of this key and version into its correlation id and its body.
+pub fn parse_response(frame: &Bytes, api_key: i16, version: i16) -> Result<(i32, Bytes), Malformed> {
+    let mut cursor = Cursor::new(frame);
+    let correlation_id = cursor.i32()?;
+    if response_has_tags(api_key, version) {
+        skip_tags(&mut cursor)?;
+    }
+    Ok((correlation_id, frame.slice(cursor.position()..)))
+}
+
+fn request_has_tags(api_key: i16, version: i16) -> bool {
+    api_key == PRIVATE_API || schema::request(api_key, version).is_some_and(|message| message.header_version >= 2)
+}
+
+fn response_has_tags(api_key: i16, version: i16) -> bool {
+    api_key == PRIVATE_API || schema::response(api_key, version).is_some_and(|message| message.header_version >= 1)
+}
+
+fn skip_tags(cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+    for _ in 0..cursor.unsigned_varint()? {
+        cursor.unsigned_varint()?;
+        let size = cursor.unsigned_varint()? as usize;
+        cursor.take(size)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -114,10 +137,13 @@ mod tests {
 
     #[test]
     fn response_headers() {
-        for (api_key, version, bytes) in [(3, 8, 4), (3, 9, 5), (18, 4, 4), (1, 12, 5), (1, 11, 4)] {
+        for (api_key, version, bytes) in [(3, 8, 4), (3, 9, 5), (18, 4, 4), (1, 12, 5), (1, 11, 4), (PRIVATE_API, 0, 5)]
+        {
             let mut out = BytesMut::new();
             put_response(&mut out, api_key, version, 7);
             assert_eq!(out.len(), bytes, "api {api_key} v{version}");
+            out.extend_from_slice(b"body");
+            assert_eq!(parse_response(&out.freeze(), api_key, version), Ok((7, Bytes::from_static(b"body"))));
         }
     }
 }

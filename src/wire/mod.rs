@@ -18,6 +18,11 @@ pub mod primitives;
 pub mod reply;
 pub mod schema;
 
+/// The key of the one API that is ours: what members of the quorum, and brokers outside it, ask its controllers. It is
+/// served on the listeners of controllers only and is never advertised. Its bodies are opaque here; its headers have
+/// tagged fields, as those of every recent API.
+pub const PRIVATE_API: i16 = 1000;
+
 /// Why bytes could not be read as what they should be. Only ever logged: the connection is closed without an answer, as
 /// Kafka does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
