@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::api::fetch_session::FetchSessions;
+use crate::api::forward::Forwarding;
 use crate::api::loggers::Loggers;
 use crate::api::producer_ids::ProducerIds;
 use crate::api::quotas::Quotas;
@@ -37,6 +38,7 @@ pub struct Services {
     pub fetch_sessions: FetchSessions,
     pub producer_ids: ProducerIds,
     pub topics_in_creation: TopicsInCreation,
+    pub forwarding: Forwarding,
     pub quotas: Arc<Quotas>,
     pub api_stats: ApiStats,
     pub loggers: Loggers,
@@ -69,6 +71,7 @@ impl Services {
             fetch_sessions: FetchSessions::new(usize::try_from(sessions_max).unwrap_or(0)),
             producer_ids: ProducerIds::default(),
             topics_in_creation: TopicsInCreation::default(),
+            forwarding: Forwarding::default(),
             api_stats: ApiStats::default(),
             loggers: Loggers::default(),
             telemetry: Arc::default(),

@@ -11,9 +11,10 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 
 use crate::api::Reply;
 use crate::api::context::{Connection, Context, Services};
+use crate::api::forward::{self, Forwarded};
 use crate::api::handlers::api_versions;
 use crate::api::quotas::Resource;
-use crate::api::table::{self, Api};
+use crate::api::table::{self, Api, Route, Scope};
 use crate::api::throttling::{Spent, timed};
 use crate::env::BoxFuture;
 use crate::wire::header::{self, RequestHead};
@@ -43,9 +44,10 @@ pub async fn dispatch(services: Arc<Services>, connection: Arc<Connection>, fram
         }
     };
     let request_bytes = frame.len();
-    drop(frame);
     match admitted {
         Admitted::Call { api, request, body } => {
+            let elsewhere = api.route == Route::Controller && !connection.controller && !services.metadata.is_active();
+            let frame = elsewhere.then_some(frame);
             tracing::debug!(
                 connection = connection.id,
                 api = api.name,
@@ -58,6 +60,9 @@ pub async fn dispatch(services: Arc<Services>, connection: Arc<Connection>, fram
             services.api_stats.requested(api.key);
             let spent = services.quotas.watch(Resource::Request).then(|| Spent::since(&services.env, received));
             let ctx = Context { services, request, connection, received, request_bytes, spent: spent.clone() };
+            if let Some(frame) = frame {
+                return Outcome::Later(Box::pin(forwarded(ctx, api, frame, body)));
+            }
             match (timed(spent.as_deref(), (api.run)(ctx, body)).await, spent) {
                 (Outcome::Later(later), Some(spent)) => {
                     Outcome::Later(Box::pin(async move { timed(Some(&spent), later).await }))
@@ -69,6 +74,45 @@ pub async fn dispatch(services: Arc<Services>, connection: Arc<Connection>, fram
             let to = ResponseTo { api_key: table::API_VERSIONS, version: 0, correlation_id };
             encode::<ApiVersionsResponse>(to, api_versions::unknown_version()).map_or(Outcome::Close, Outcome::Now)
         }
+    }
+}
+
+/// The answer of the controller to a request that is its to decide.
+async fn forwarded(ctx: Context, api: &'static Api, frame: Bytes, body: Bytes) -> Option<Response> {
+    match forward::forward(&ctx, frame).await {
+        Forwarded::Answered(response) => {
+            ctx.services.api_stats.answered(api.key, ctx.services.env.now() - ctx.received);
+            Some(response)
+        }
+        Forwarded::NotTaken => later((api.run)(ctx, body).await).await,
+        Forwarded::Lost => None,
+    }
+}
+
+/// Starts on a request that came in an envelope: it runs as `asker`, on what `ctx` is made of. The error is a sentence
+/// for the log.
+pub(super) async fn dispatch_forwarded(
+    ctx: &Context,
+    asker: Arc<Connection>,
+    frame: Bytes,
+) -> Result<BoxFuture<'static, Option<Response>>, String> {
+    let Admitted::Call { api, request, body } = admit(&frame, true)? else {
+        return Err("ApiVersions is not forwarded".into());
+    };
+    if api.route != Route::Controller || api.scope != Scope::Both {
+        return Err(format!("{} is not forwarded", api.name));
+    }
+    ctx.services.api_stats.requested(api.key);
+    let request_bytes = frame.len();
+    let inner = Context { request, connection: asker, request_bytes, spent: None, ..ctx.clone() };
+    Ok(Box::pin(later((api.run)(inner, body).await)))
+}
+
+async fn later(outcome: Outcome) -> Option<Response> {
+    match outcome {
+        Outcome::Now(response) => Some(response),
+        Outcome::Later(response) => response.await,
+        Outcome::Silent | Outcome::Close => None,
     }
 }
 

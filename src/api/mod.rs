@@ -22,6 +22,7 @@ pub mod endpoints;
 pub mod features;
 pub mod fetch_body;
 pub mod fetch_session;
+pub mod forward;
 pub mod handlers;
 pub mod hosting;
 pub mod internal_topics;

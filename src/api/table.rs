@@ -177,6 +177,7 @@ pub static APIS: &[Api] = &[
     .gaps("no credentials can be made yet, so there are none"),
     api!(55, "DescribeQuorum", 0..=2, Controller, describe_quorum(DescribeQuorumRequest)).on(Scope::Both),
     api!(57, "UpdateFeatures", 0..=2, Controller, update_features(UpdateFeaturesRequest)).on(Scope::Both),
+    api!(58, "Envelope", 0..=0, Here, envelope(EnvelopeRequest)).on(Scope::Controllers),
     api!(60, "DescribeCluster", 0..=2, Here, describe_cluster(DescribeClusterRequest)).on(Scope::Both),
     api!(61, "DescribeProducers", 0..=0, Here, describe_producers(DescribeProducersRequest)),
     api!(64, "UnregisterBroker", 0..=0, Controller, unregister_broker(UnregisterBrokerRequest)).on(Scope::Both),
@@ -326,7 +327,7 @@ mod tests {
             AlterConfigsRequest AlterReplicaLogDirsRequest DescribeLogDirsRequest CreatePartitionsRequest
             DeleteGroupsRequest ElectLeadersRequest IncrementalAlterConfigsRequest AlterPartitionReassignmentsRequest
             ListPartitionReassignmentsRequest OffsetDeleteRequest DescribeClientQuotasRequest AlterClientQuotasRequest
-            DescribeUserScramCredentialsRequest DescribeQuorumRequest UpdateFeaturesRequest DescribeClusterRequest
+            DescribeUserScramCredentialsRequest DescribeQuorumRequest UpdateFeaturesRequest EnvelopeRequest DescribeClusterRequest
             DescribeProducersRequest UnregisterBrokerRequest GetTelemetrySubscriptionsRequest PushTelemetryRequest
             ListConfigResourcesRequest
             DescribeTopicPartitionsRequest

@@ -62,6 +62,7 @@ use crate::ids::{BrokerId, KafkaUuid, PartitionIndex, ProducerId, TopicId};
 use crate::metadata::controller::{Asks, Controller};
 use crate::metadata::quorum::stored::read_bootstrap;
 use crate::metadata::quorum::{Quorum, QuorumOptions};
+use crate::peer::Address;
 
 /// What a broker says of itself when it joins.
 #[derive(Clone, Debug, Default)]
@@ -251,6 +252,16 @@ impl Metadata {
     pub async fn unregister_broker(&self, id: BrokerId) -> Result<(), ApiError> {
         let returning = (id == self.registration.id).then(|| (*self.registration).clone());
         self.ask(asks::UnregisterBroker { id, returning }).await.and_then(|answer| answer)
+    }
+
+    /// True if this node is the active controller.
+    pub fn is_active(&self) -> bool {
+        true
+    }
+
+    /// The active controller, as far as this node knows, and where it is reached.
+    pub fn active_controller(&self) -> Option<(BrokerId, Address)> {
+        None
     }
 
     /// Waits until this node can no longer take part in the quorum, and says why. The process must end then.

@@ -88,6 +88,32 @@ impl Response {
         Response::seal(Response::start(to), body.parts)
     }
 
+    /// Puts the size in front of a header and a body that another node encoded.
+    pub fn forwarded(header_and_body: Bytes) -> Response {
+        // It came in a frame, whose size is an i32.
+        let size = i32::try_from(header_and_body.len()).unwrap_or(i32::MAX);
+        Response { head: Bytes::copy_from_slice(&size.to_be_bytes()), rest: vec![header_and_body] }
+    }
+
+    /// Header and body, as one piece.
+    pub fn without_size(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(self.len() - SIZE_BYTES);
+        bytes.extend_from_slice(&self.head[SIZE_BYTES..]);
+        self.rest.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        bytes.freeze()
+    }
+
+    /// How long this response tells the client to wait, in milliseconds; 0 if its version has no field for it.
+    pub fn throttle_time(&self, to: ResponseTo) -> i32 {
+        let Some(message) = schema::response(to.api_key, to.version) else { return 0 };
+        let mut header = BytesMut::new();
+        put_response(&mut header, to.api_key, to.version, to.correlation_id);
+        let bytes = self.without_size();
+        let Some(body) = bytes.get(header.len()..) else { return 0 };
+        let field = guard::offset_of(message, body, THROTTLE_TIME).and_then(|at| body[at..].first_chunk::<4>());
+        field.map_or(0, |field| i32::from_be_bytes(*field))
+    }
+
     /// Bytes on the wire, the four of the size included.
     pub fn len(&self) -> usize {
         self.head.len() + self.rest.iter().map(Bytes::len).sum::<usize>()

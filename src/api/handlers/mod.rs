@@ -23,6 +23,7 @@ pub mod describe_quorum;
 pub mod describe_topic_partitions;
 pub mod describe_user_scram_credentials;
 pub mod elect_leaders;
+pub mod envelope;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod get_telemetry_subscriptions;
