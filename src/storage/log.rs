@@ -6,6 +6,7 @@
 //! or takes a lock of its own: the owner's mutex orders appends, and the engine's lane keeps that order.
 
 mod cleaning;
+mod following;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
