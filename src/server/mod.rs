@@ -34,7 +34,7 @@ use crate::metadata::{
     BrokerProfile, Endpoint, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap, TopicDefaults,
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
-use crate::partitions::{Cleaner, DiskWatch, Partitions, Reconciler, RetentionSweep};
+use crate::partitions::{Cleaner, DiskWatch, Neighbours, Partitions, Reconciler, RetentionSweep};
 use crate::storage::dirs::NotTaken;
 
 use disks::Disks;
@@ -94,7 +94,9 @@ impl Server {
         let metadata = start_metadata(&env, &config, &disks, &addresses).await?;
         let node = BrokerId(config.broker().node_id);
         let shared_config = Arc::new(ArcSwap::from_pointee(config));
-        let partitions = Partitions::new(node, disks.directories, disks.lost);
+        let lag_ms_max = shared_config.load().broker().replica_lag_time_max_ms.max(0) as u64;
+        let neighbours = Neighbours::new(node, Duration::from_millis(lag_ms_max));
+        let partitions = Partitions::new(neighbours, disks.directories, disks.lost);
         let reconciler = {
             let (env, partitions, config) = (env.clone(), partitions.clone(), shared_config.clone());
             let of_reconciler = env.clone();

@@ -11,6 +11,8 @@ mod following;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub use following::{Cut, CutPlan, FollowerBatches, FollowerRefused};
+
 use bytes::Bytes;
 
 use super::engine::{Engine, Poisoned, Write};

@@ -74,6 +74,11 @@ impl FollowerBatches {
         self.0.is_empty()
     }
 
+    /// The offset after the last one.
+    pub fn end(&self) -> Option<Offset> {
+        self.0.last().map(|(header, ..)| header.next_offset())
+    }
+
     /// Bytes of all of them.
     pub fn bytes(&self) -> u64 {
         self.0.iter().map(|(_, batch, _)| batch.len() as u64).sum()
@@ -297,6 +302,13 @@ impl PartitionLog {
 
 fn aborted_from(number: LogNumber, to: Offset) -> (keys::Key, keys::Key) {
     (keys::numbered(Kind::Aborted, number, to), keys::log_range(Kind::Aborted, number).1)
+}
+
+impl Cut {
+    /// Where the log will end.
+    pub fn to(&self) -> Offset {
+        self.to
+    }
 }
 
 impl CutPlan {

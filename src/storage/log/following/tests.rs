@@ -145,7 +145,8 @@ impl Model {
     }
 
     fn cut(&mut self, to: Offset) -> Offset {
-        let holder = self.batches.iter().find(|(header, _)| (header.base_offset + 1..header.next_offset()).contains(&to));
+        let holder =
+            self.batches.iter().find(|(header, _)| (header.base_offset + 1..header.next_offset()).contains(&to));
         let to = holder.map_or(to, |(header, _)| header.base_offset);
         self.batches.retain(|(header, _)| header.base_offset < to);
         self.epochs.truncate_from_end(to);
@@ -177,9 +178,10 @@ impl Model {
         assert!(chunks.windows(2).all(|pair| pair[0].next_offset == pair[1].base_offset), "{chunks:?}");
         assert_eq!(chunks.last().map(|chunk| chunk.next_offset), Some(self.end));
         for chunk in &chunks {
-            let inside = self.batches.iter().filter(|(header, _)| {
-                (chunk.base_offset..chunk.next_offset).contains(&header.base_offset)
-            });
+            let inside = self
+                .batches
+                .iter()
+                .filter(|(header, _)| (chunk.base_offset..chunk.next_offset).contains(&header.base_offset));
             assert_eq!(chunk.bytes, inside.map(|(_, batch)| batch.len() as u64).sum::<u64>(), "{chunk:?}");
         }
         assert_eq!(log.bytes(), chunks.iter().map(|chunk| chunk.bytes).sum::<u64>());
