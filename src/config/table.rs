@@ -164,7 +164,7 @@ macro_rules! settings {
 
         impl $settings {
             /// Reads every field from what `text_of` says of its key; a text that does not parse counts as absent.
-            pub(super) fn read(text_of: &dyn Fn(&str) -> Option<String>) -> $settings {
+            pub(crate) fn read(text_of: &dyn Fn(&str) -> Option<String>) -> $settings {
                 $settings { $($($field: typed($name, text_of($name), default_of!($default)),)*)* }
             }
         }

@@ -130,7 +130,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 async fn load_and_serve<S: Shard>(home: &Home<S>, mailbox: &mut mpsc::Receiver<Letter<S>>) -> End {
     let started = home.env.now();
-    let shard = match refuse_during(mailbox, load(&*home.journal, (home.make)())).await {
+    let shard = match refuse_during(mailbox, load_committed(home)).await {
         Some(Ok(shard)) => shard,
         Some(Err(LoadFailure::Journal(code))) if loses_journal(code) => return End::Lost(code),
         Some(Err(failure)) => return End::Failed(failure.to_string()),
@@ -143,6 +143,14 @@ async fn load_and_serve<S: Shard>(home: &Home<S>, mailbox: &mut mpsc::Receiver<L
         end => tracing::info!(shard = %home.name, end, took_ms, "shard loaded"),
     }
     Tenure::new(home, shard).serve(mailbox).await
+}
+
+/// Replays the journal and waits until all of it is committed: a record that is not may be unknown to the next leader.
+async fn load_committed<S: Shard>(home: &Home<S>) -> Result<S, LoadFailure> {
+    let end = home.journal.log_end();
+    let shard = load(&*home.journal, (home.make)()).await?;
+    home.journal.committed(end).await.map_err(LoadFailure::Journal)?;
+    Ok(shard)
 }
 
 /// The output of `work`; who asks meanwhile is told that the shard is loading. `None` if nobody can ask any more.

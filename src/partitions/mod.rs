@@ -6,6 +6,8 @@
 
 mod cleaner;
 mod disk_watch;
+mod fetcher;
+mod isr;
 mod log_dirs;
 mod neighbours;
 mod partition;
@@ -24,6 +26,8 @@ use tokio::sync::watch;
 
 pub use cleaner::{Cleaner, CleanerFigures};
 pub use disk_watch::DiskWatch;
+pub use fetcher::Fetchers;
+pub use isr::{AskController, IsrChanges, shrink_isrs};
 pub use log_dirs::{HostedLog, LogDir};
 pub use neighbours::{Neighbours, ReplicationFigures};
 pub use partition::{
@@ -32,7 +36,7 @@ pub use partition::{
 };
 pub use producers::ActiveProducer;
 pub use reconciler::Reconciler;
-pub use replicas::FollowerFetch;
+pub use replicas::{FollowerFetch, IsrAnswer, IsrProposal};
 pub use retention::RetentionSweep;
 pub use waiters::{Commit, FetchWait};
 

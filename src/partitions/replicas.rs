@@ -185,11 +185,6 @@ impl Replicas {
         self.followers.is_empty()
     }
 
-    /// The end of the leader's log when it took the epoch.
-    pub fn epoch_start(&self) -> Offset {
-        self.epoch_start
-    }
-
     /// The ISR that the controller confirmed.
     pub fn isr(&self) -> &[BrokerId] {
         &self.isr

@@ -1,4 +1,4 @@
-//! Follows the cluster image: settings and quotas first, then partitions, then coordinators.
+//! Follows the cluster image: settings and quotas first, then partitions, then coordinators and fetchers.
 //!
 //! Invariant: one task does all of it, image by image, so that a partition is never hosted with settings older than its
 //! image, and a coordinator never starts before its partition leads.
@@ -16,7 +16,7 @@ use crate::coordinator::{GroupAnswer, GroupAsk, GroupCoordinator, PartitionJourn
 use crate::env::Env;
 use crate::ids::{BrokerId, TopicId, TopicName, internal_topics};
 use crate::metadata::{ClusterImage, ResourceKind};
-use crate::partitions::{PartitionEvent, Reconciler};
+use crate::partitions::{Fetchers, PartitionEvent, Reconciler};
 
 /// Times that shards are asked again to forget the offsets of deleted topics; each time a batch of tombstones goes.
 const FORGET_ROUNDS_MAX: usize = 1000;
@@ -46,6 +46,7 @@ pub(super) struct Follower {
     quotas: Arc<Quotas>,
     topics: BTreeMap<TopicId, TopicName>,
     reconciler: Reconciler,
+    fetchers: Fetchers,
     groups: GroupCoordinator,
 }
 
@@ -61,6 +62,7 @@ impl Follower {
             quotas: services.quotas.clone(),
             topics: BTreeMap::new(),
             reconciler,
+            fetchers: Fetchers::new(&services.env, &services.partitions, services.config.clone()),
             groups: services.groups.clone(),
         }
     }
@@ -88,6 +90,7 @@ impl Follower {
         for event in self.reconciler.reconcile(image) {
             self.hear(event);
         }
+        self.fetchers.follow(image);
         self.follow_deletions(image);
     }
 

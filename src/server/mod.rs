@@ -34,7 +34,7 @@ use crate::metadata::{
     BrokerProfile, Endpoint, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap, TopicDefaults,
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
-use crate::partitions::{Cleaner, DiskWatch, Neighbours, Partitions, Reconciler, RetentionSweep};
+use crate::partitions::{Cleaner, DiskWatch, Neighbours, Partitions, Reconciler, RetentionSweep, shrink_isrs};
 use crate::storage::dirs::NotTaken;
 
 use disks::Disks;
@@ -119,6 +119,7 @@ impl Server {
         let sweep = RetentionSweep { env: env.clone(), partitions: partitions.clone(), config: shared_config.clone() };
         env.spawn(sweep.run());
         env.spawn(DiskWatch { env: env.clone(), partitions: partitions.clone() }.run());
+        env.spawn(shrink_isrs(env.clone(), partitions.clone()));
         if shared_config.load().broker().log_cleaner_enable {
             env.spawn(Cleaner { env: env.clone(), partitions, config: shared_config.clone() }.run());
         }

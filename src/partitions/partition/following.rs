@@ -8,13 +8,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::{Assumed, Core, Divergence, Partition, Role, chunk_span};
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset};
 use crate::metadata::PartitionRegistration;
 use crate::sabotage;
-use crate::storage::log::{FollowerBatches, FollowerRefused, PartitionLog};
+use crate::storage::engine::Poisoned;
+use crate::storage::log::{CutPlan, FollowerBatches, FollowerRefused, PartitionLog};
 
 /// Where a follower stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,19 +163,25 @@ impl Partition {
     /// Cuts the log so that it ends at `to`, or at the start of the batch that holds it.
     pub async fn cut_to(self: &Arc<Self>, at: &FetchPosition, to: Offset) -> Result<(), FollowFailure> {
         loop {
-            let plan = {
+            let step = {
                 let mut core = self.core.lock();
                 core.check_position(at)?;
-                let (told, done) = tokio::sync::oneshot::channel();
                 let Some(log) = core.log.as_mut() else { return Err(FollowFailure::Moot) };
                 if to >= log.log_end() {
+                    let (told, done) = oneshot::channel();
                     log.drop_unused_epochs(move |fate| drop(told.send(fate))).map_err(|_| OFFLINE)?;
-                    drop(core);
-                    return if matches!(done.await, Ok(Ok(()))) { Ok(()) } else { Err(OFFLINE) };
+                    Step::Epochs(done)
+                } else if to > log.log_start() {
+                    Step::Cut(log.plan_cut(to))
+                } else {
+                    Step::Everything
                 }
-                (to > log.log_start()).then(|| log.plan_cut(to))
             };
-            let Some(plan) = plan else { return self.restart_at(at, to).await };
+            let plan = match step {
+                Step::Cut(plan) => plan,
+                Step::Epochs(done) => return on_disk(done).await,
+                Step::Everything => return self.restart_at(at, to).await,
+            };
             let cut = self.env.blocking(move || plan.prepare()).await.map_err(|poison| {
                 tracing::error!(partition = %self.name(), %poison, "cannot read what is to be cut");
                 OFFLINE
@@ -184,7 +192,7 @@ impl Partition {
             let done = {
                 let mut core = self.core.lock();
                 core.check_position(at)?;
-                let (told, done) = tokio::sync::oneshot::channel();
+                let (told, done) = oneshot::channel();
                 let Some(log) = core.log.as_mut() else { return Err(FollowFailure::Moot) };
                 let end = log.cut(cut, move |fate| drop(told.send(fate))).map_err(|_| OFFLINE)?;
                 end.map(|end| {
@@ -194,7 +202,7 @@ impl Partition {
             };
             // Compaction or retention was faster: what was read is to be read again.
             let Some(done) = done else { continue };
-            return if matches!(done.await, Ok(Ok(()))) { Ok(()) } else { Err(OFFLINE) };
+            return on_disk(done).await;
         }
     }
 
@@ -203,7 +211,7 @@ impl Partition {
         let done = {
             let mut core = self.core.lock();
             core.check_position(at)?;
-            let (told, done) = tokio::sync::oneshot::channel();
+            let (told, done) = oneshot::channel();
             let Some(log) = core.log.as_mut() else { return Err(FollowFailure::Moot) };
             log.restart_at(offset, move |fate| drop(told.send(fate))).map_err(|_| OFFLINE)?;
             tracing::warn!(partition = %self.name(), at.from, offset, "the log begins anew where the leader's begins");
@@ -212,7 +220,7 @@ impl Partition {
             core.cuts += 1;
             done
         };
-        if matches!(done.await, Ok(Ok(()))) { Ok(()) } else { Err(OFFLINE) }
+        on_disk(done).await
     }
 
     fn has_been_cut(&self, core: &mut Core, end: Offset) {
@@ -226,6 +234,21 @@ impl Partition {
         core.durable_end = core.durable_end.min(end);
         core.cuts += 1;
     }
+}
+
+/// What a cut comes to.
+enum Step {
+    /// Nothing was written behind it.
+    Epochs(Told),
+    Cut(CutPlan),
+    /// Nothing is left before it.
+    Everything,
+}
+
+type Told = oneshot::Receiver<Result<(), Poisoned>>;
+
+async fn on_disk(done: Told) -> Result<(), FollowFailure> {
+    if matches!(done.await, Ok(Ok(()))) { Ok(()) } else { Err(OFFLINE) }
 }
 
 /// A wait for the disk ended otherwise: the role changed, or the disk failed.

@@ -94,6 +94,14 @@ impl MemoryDisk {
         state.volatile = state.durable.clone();
     }
 
+    /// Another disk that holds the same.
+    pub fn copy(&self) -> MemoryDisk {
+        let state = self.0.lock();
+        let (durable, volatile) = (state.durable.clone(), state.volatile.clone());
+        let unsynced = state.unsynced.clone();
+        MemoryDisk(Arc::new(Mutex::new(State { durable, volatile, unsynced, ..State::default() })))
+    }
+
     /// Writes that a crash now could lose.
     pub fn unsynced(&self) -> usize {
         self.0.lock().unsynced.len()
