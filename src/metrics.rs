@@ -52,6 +52,18 @@ metrics! {
         "Led partitions with fewer in-sync replicas than min.insync.replicas.";
     AT_MIN_ISR Gauge "kafka_server_replicamanager_atminisrpartitioncount" []
         "Led partitions with exactly min.insync.replicas in-sync replicas.";
+    ISR_SHRINKS Counter "kafka_server_replicamanager_isrshrinks_total" [] "Followers that left the ISR of a led partition.";
+    ISR_EXPANDS Counter "kafka_server_replicamanager_isrexpands_total" [] "Followers that joined the ISR of a led partition.";
+    FAILED_ISR_UPDATES Counter "kafka_server_replicamanager_failedisrupdates_total" [] "ISR changes that the controller refused.";
+    REPLICATION_IN Counter "kafka_server_brokertopicmetrics_replicationbytesin_total" [] "Bytes of record batches copied from leaders.";
+    REPLICATION_OUT Counter "kafka_server_brokertopicmetrics_replicationbytesout_total" []
+        "Bytes of record batches sent to followers.";
+    FETCHER_MAX_LAG Gauge "kafka_server_replicafetchermanager_maxlag" []
+        "Records that a followed partition lacks of what its leader has committed, at most.";
+    FETCHER_FAILED Gauge "kafka_server_replicafetchermanager_failedpartitionscount" []
+        "Followed partitions whose last fetch failed.";
+    FETCHER_LAG Gauge "kafka_server_fetcherlagmetrics_consumerlag" ["topic" "partition"]
+        "Records that a followed partition lacks of what its leader has committed.";
     OFFLINE_REPLICAS Gauge "kafka_server_replicamanager_offlinereplicacount" [] "Hosted partitions whose directory failed.";
     PRODUCER_IDS Gauge "kafka_server_replicamanager_produceridcount" [] "Idempotent producers with state here.";
     ACTIVE_CONTROLLER Gauge "kafka_controller_kafkacontroller_activecontrollercount" [] "1 if this node is the controller.";

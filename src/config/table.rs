@@ -506,30 +506,31 @@ settings! {
             "How long a record may stay uncompacted.";
     }
     section "Replication" {
-        "num.replica.fetchers" num_replica_fetchers: i32 = "1", AtLeast(1), ClusterWide, Ignored(ONE_NODE),
+        "num.replica.fetchers" num_replica_fetchers: i32 = "1", AtLeast(1), ClusterWide, Yes,
             "Threads that copy from each other broker.";
-        "replica.lag.time.max.ms" replica_lag_time_max_ms: i64 = "30000", Any, ReadOnly, Ignored(ONE_NODE),
+        "replica.lag.time.max.ms" replica_lag_time_max_ms: i64 = "30000", Any, ReadOnly, Yes,
             "How long a follower may lag before it leaves the in-sync replicas.";
-        "replica.fetch.max.bytes" replica_fetch_max_bytes: i32 = "1048576", AtLeast(0), ReadOnly, Ignored(ONE_NODE),
+        "replica.fetch.max.bytes" replica_fetch_max_bytes: i32 = "1048576", AtLeast(0), ReadOnly, Yes,
             "Bytes that a follower asks for per partition.";
         "replica.fetch.response.max.bytes" replica_fetch_response_max_bytes: i32 = "10485760", AtLeast(0), ReadOnly,
-            Ignored(ONE_NODE),
+            Yes,
             "Bytes that a follower asks for in one fetch.";
-        "replica.fetch.min.bytes" replica_fetch_min_bytes: i32 = "1", Any, ReadOnly, Ignored(ONE_NODE),
+        "replica.fetch.min.bytes" replica_fetch_min_bytes: i32 = "1", Any, ReadOnly, Yes,
             "Bytes that a follower waits for.";
-        "replica.fetch.wait.max.ms" replica_fetch_wait_max_ms: i32 = "500", Any, ReadOnly, Ignored(ONE_NODE),
+        "replica.fetch.wait.max.ms" replica_fetch_wait_max_ms: i32 = "500", Any, ReadOnly, Yes,
             "How long a follower waits for these bytes.";
-        "replica.fetch.backoff.ms" replica_fetch_backoff_ms: i32 = "1000", AtLeast(0), ReadOnly, Ignored(ONE_NODE),
+        "replica.fetch.backoff.ms" replica_fetch_backoff_ms: i32 = "1000", AtLeast(0), ReadOnly, Yes,
             "Pause of a follower after a failed fetch.";
-        "replica.socket.timeout.ms" replica_socket_timeout_ms: i32 = "30000", Any, ReadOnly, Ignored(ONE_NODE),
+        "replica.socket.timeout.ms" replica_socket_timeout_ms: i32 = "30000", Any, ReadOnly, Yes,
             "How long a follower waits for an answer.";
         "replica.socket.receive.buffer.bytes" replica_socket_receive_buffer_bytes: i32 = "65536", Any, ReadOnly,
-            Ignored(ONE_NODE),
+            Ignored("the system sizes the buffers of connections between brokers"),
             "SO_RCVBUF of a follower's connection.";
         "replica.high.watermark.checkpoint.interval.ms" replica_high_watermark_checkpoint_interval_ms: i64 = "5000",
-            Any, ReadOnly, Ignored(ONE_NODE),
+            Any, ReadOnly, Ignored("the high watermark is written with the records"),
             "How often the high watermark is written to disk.";
-        "replica.selector.class" replica_selector_class: Option<String> = null, Any, ReadOnly, Ignored(NO_JVM),
+        "replica.selector.class" replica_selector_class: Option<String> = null, Any, ReadOnly,
+            Partly("org.apache.kafka.common.replica.RackAwareReplicaSelector by name; another class is not looked for"),
             "A class that chooses the replica a consumer reads from.";
         "auto.leader.rebalance.enable" auto_leader_rebalance_enable: bool = "true", Any, ReadOnly, Ignored(ONE_NODE),
             "Whether leadership returns to the preferred replica by itself.";

@@ -157,14 +157,17 @@ impl Collector {
     fn partitions(&self, image: &ClusterImage) {
         let mut topics: BTreeMap<&str, Sums> = BTreeMap::new();
         let hosted = self.services.partitions.all();
-        let (mut led, mut offline, mut producers) = (0, 0, 0);
+        let (mut led, mut offline, mut producers, mut lag_max) = (0, 0, 0, 0);
         let mut isr = [0usize; 3];
         for partition in &hosted {
             add(topics.entry(partition.topic()).or_default(), partition);
             producers += partition.producer_count();
-            match partition.leader_epoch() {
-                Some(_) => led += 1,
-                None => offline += 1,
+            led += u32::from(partition.leader_epoch().is_some());
+            offline += u32::from(!partition.serves(false));
+            if let Some(lag) = partition.lag() {
+                let index = partition.index().to_string();
+                set(&table::FETCHER_LAG, &[partition.topic(), &index], lag as f64);
+                lag_max = lag_max.max(lag);
             }
             if let Some((topic, registration)) = registration(image, partition.id()) {
                 let states = replication(topic, registration, partition, self.services.node);
@@ -187,9 +190,22 @@ impl Collector {
         set(&table::UNDER_REPLICATED, &[], isr[0] as f64);
         set(&table::UNDER_MIN_ISR, &[], isr[1] as f64);
         set(&table::AT_MIN_ISR, &[], isr[2] as f64);
+        set(&table::FETCHER_MAX_LAG, &[], lag_max as f64);
+        self.replication();
         set(&table::OFFLINE_DIRECTORIES, &[], self.services.partitions.offline_directories().0 as f64);
         set(&table::FULL_DIRECTORIES, &[], self.services.partitions.full_directories().len() as f64);
         set(&table::GROUP_COMMITS, &[], self.services.partitions.group_commits() as f64);
+    }
+
+    fn replication(&self) {
+        let figures = &self.services.partitions.neighbours().figures;
+        let of = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as f64;
+        set(&table::ISR_SHRINKS, &[], of(&figures.isr_shrinks));
+        set(&table::ISR_EXPANDS, &[], of(&figures.isr_expands));
+        set(&table::FAILED_ISR_UPDATES, &[], of(&figures.failed_isr_updates));
+        set(&table::REPLICATION_IN, &[], of(&figures.bytes_in));
+        set(&table::REPLICATION_OUT, &[], of(&figures.bytes_out));
+        set(&table::FETCHER_FAILED, &[], of(&figures.failed_partitions));
     }
 
     fn requests(&self) {

@@ -86,15 +86,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("openraft_rt", &["src/metadata/quorum/"]),
     (
         "kafka_protocol",
-        &[
-            "src/wire/",
-            "src/peer.rs",
-            "src/metadata/remote.rs",
-            "src/partitions/fetcher.rs",
-            "src/partitions/isr.rs",
-            "src/api/",
-            "src/doctor/",
-        ],
+        &["src/wire/", "src/peer.rs", "src/metadata/remote.rs", "src/partitions/fetcher", "src/api/", "src/doctor/"],
     ),
     ("clap", &["src/cli/"]),
     ("metrics_exporter_prometheus", &["src/http/"]),
