@@ -395,3 +395,6 @@ impl From<FollowFailure> for Outcome {
         Outcome::Failed(failure)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ mod producers;
 mod reconciler;
 mod replicas;
 mod retention;
+#[cfg(test)]
+mod scene;
 mod waiters;
 
 use std::collections::BTreeMap;
