@@ -66,7 +66,7 @@ impl Round {
 
     /// Makes decided records part of the round.
     pub fn accept(&mut self, records: Vec<MetadataRecord>) {
-        self.image = self.image.replay(&records);
+        self.image.absorb(&records);
         self.records.extend(records);
     }
 

@@ -15,6 +15,8 @@ mod features;
 mod fields;
 mod image;
 mod leaders;
+mod partition;
+mod partition_change;
 mod placement;
 mod quorum;
 mod reassignments;
@@ -42,7 +44,8 @@ pub use client_quotas::{
 pub use controller::{MetadataAsk, Round};
 pub use features::{FeatureUpdate, Features, UpgradeType};
 pub use image::{ActiveController, ClusterImage, ImageIndex, Misfit};
-pub use leaders::Election;
+pub use partition::{PartitionChange, PartitionRegistration, directory};
+pub use partition_change::Election;
 pub use quorum::StartError;
 pub use quorum::rocks_store::RocksMetaStore;
 pub use quorum::store::{MemoryStore, MetaStore, Write};
@@ -52,9 +55,7 @@ pub use record::{BrokerChange, MetadataRecord};
 pub use settings::{
     Alteration, ResourceKind, Rules, SettingAlteration, SettingChange, SettingMap, Settings, SettingsCheck,
 };
-pub use topics::{
-    CreatedTopic, Growth, NewTopic, PartitionChange, PartitionRegistration, Topic, TopicDefaults, Topics,
-};
+pub use topics::{CreatedTopic, Growth, NewTopic, Topic, TopicDefaults, Topics};
 
 use crate::env::Env;
 use crate::error::ApiError;

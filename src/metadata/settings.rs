@@ -1,7 +1,7 @@
 //! Settings that live in the metadata log: the section of the image, its replay, and the decision to alter them.
 //!
 //! Invariants: a resource without settings is absent; what a key means and whether a value is legal is decided by the
-//! [`SettingsCheck`] given at start, because this module does not know the table of settings. Pure.
+//! [`Rules`] given at start, because this module does not know the table of settings. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -12,7 +12,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::ids::BrokerId;
 use crate::metadata::image::ClusterImage;
 use crate::metadata::record::MetadataRecord;
-use crate::metadata::topics::TopicDefaults;
+use crate::metadata::rules::{MIN_ISR, Rules};
 
 /// What a setting belongs to; the numbers are Kafka's (`ConfigResource.Type`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -98,23 +98,6 @@ impl Settings {
                 value: Some(value.clone()),
             })
         })
-    }
-}
-
-/// Says whether a resource may have exactly these settings; the error is Kafka's.
-pub type SettingsCheck = Arc<dyn Fn(ResourceKind, &str, &SettingMap) -> Result<(), ApiError> + Send + Sync>;
-
-/// What decisions must be told about the world outside the image.
-#[derive(Clone)]
-pub struct Rules {
-    pub topic_defaults: TopicDefaults,
-    pub settings_check: SettingsCheck,
-}
-
-impl Rules {
-    /// Refuses settings that are not legal for the resource.
-    pub fn check(&self, kind: ResourceKind, name: &str, settings: &SettingMap) -> Result<(), ApiError> {
-        (self.settings_check)(kind, name, settings)
     }
 }
 
@@ -228,9 +211,6 @@ fn changed(current: &SettingMap, changes: &[(String, SettingChange)]) -> Setting
     next
 }
 
-const MIN_ISR: &str = "min.insync.replicas";
-const ELR: &str = "eligible.leader.replicas.version";
-
 /// Longest value a setting may have, in characters.
 const VALUE_LENGTH_MAX: usize = i16::MAX as usize;
 
@@ -242,7 +222,7 @@ fn check_min_isr(
     next: &SettingMap,
 ) -> Result<(), ApiError> {
     let touched = asked.kind == ResourceKind::Broker && asked.alteration.names(MIN_ISR, current);
-    if !touched || image.features.level(ELR) <= 0 {
+    if !touched || !image.features.has_elr() {
         return Ok(());
     }
     let refused = |what: &str| {
