@@ -14,7 +14,6 @@ use crate::metadata::features::{self, FeatureUpdate};
 use crate::metadata::leaders;
 use crate::metadata::partition_change::Election;
 use crate::metadata::reassignments::{self, Reassignment};
-use crate::metadata::record::MetadataRecord;
 use crate::metadata::settings::{self, SettingAlteration};
 use crate::metadata::topics::{self, CreatedTopic, Growth, NewTopic};
 
@@ -28,7 +27,7 @@ impl MutationQuota {
         MutationQuota(Some(Arc::new(take)))
     }
 
-    fn take(&self, partitions: usize) -> Result<(), ApiError> {
+    pub(super) fn take(&self, partitions: usize) -> Result<(), ApiError> {
         match &self.0 {
             Some(take) if !take(partitions) => Err(ErrorCode::ThrottlingQuotaExceeded.into()),
             _ => Ok(()),

@@ -57,7 +57,7 @@ impl MetadataAsk for RegisterBroker {
 /// Register a broker and unfence it at once: a broker that is its own controller has seen everything there is.
 pub struct JoinCluster {
     pub registration: Registration,
-    /// Its earlier life has left everything behind.
+    /// It is known to have everything that it had; else its previous epoch must say so.
     pub clean: bool,
 }
 
@@ -67,7 +67,8 @@ impl MetadataAsk for JoinCluster {
 
     fn decide(self, round: &mut Round) -> Self::Answer {
         let id = self.registration.id;
-        let (records, epoch) = brokers::decide_register(round.image(), round.rules(), self.registration, self.clean)?;
+        let clean = self.clean || brokers::is_clean(round.image(), &self.registration);
+        let (records, epoch) = brokers::decide_register(round.image(), round.rules(), self.registration, clean)?;
         round.accept(records);
         let caught_up = Heartbeat {
             id,

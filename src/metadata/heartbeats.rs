@@ -164,4 +164,3 @@ fn directories(
     }
     records
 }
-

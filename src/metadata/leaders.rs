@@ -27,7 +27,8 @@ pub fn leaving(image: &ClusterImage, rules: &Rules, broker: BrokerId) -> Vec<Met
 /// Takes a broker that may have lost something out of every ISR and out of every ELR.
 pub fn lossy(image: &ClusterImage, rules: &Rules, broker: BrokerId) -> Vec<MetadataRecord> {
     let electorate = Electorate { leaving: Some(broker), ..Electorate::of(&image.brokers) };
-    let selected = |partition: &PartitionRegistration| partition.isr.contains(&broker) || partition.elr.contains(&broker);
+    let selected =
+        |partition: &PartitionRegistration| partition.isr.contains(&broker) || partition.elr.contains(&broker);
     changes(image, rules, &electorate, selected, |plan| {
         plan.isr.retain(|id| *id != broker);
         plan.lossy = Some(broker);
@@ -37,7 +38,8 @@ pub fn lossy(image: &ClusterImage, rules: &Rules, broker: BrokerId) -> Vec<Metad
 /// Elects a broker that has come back wherever nobody leads and it may.
 pub fn returning(image: &ClusterImage, rules: &Rules, broker: BrokerId) -> Vec<MetadataRecord> {
     let electorate = Electorate { joining: Some(broker), ..Electorate::of(&image.brokers) };
-    let selected = |partition: &PartitionRegistration| partition.leader.is_none() && partition.replicas.contains(&broker);
+    let selected =
+        |partition: &PartitionRegistration| partition.leader.is_none() && partition.replicas.contains(&broker);
     changes(image, rules, &electorate, selected, |_| {})
 }
 

@@ -154,9 +154,8 @@ impl<'a> Plan<'a> {
             return Vec::new();
         }
         let held = self.before.elr.iter().chain(&self.before.isr);
-        let stays = |id: &&BrokerId| {
-            self.replicas.contains(id) && !self.isr.contains(id) && self.lossy.as_ref() != Some(*id)
-        };
+        let stays =
+            |id: &&BrokerId| self.replicas.contains(id) && !self.isr.contains(id) && self.lossy.as_ref() != Some(*id);
         let mut eligible: Vec<BrokerId> = held.filter(stays).copied().collect();
         eligible.sort_unstable();
         eligible.dedup();

@@ -8,8 +8,8 @@ use crate::ids::{BrokerId, KafkaUuid, PartitionIndex, TopicId};
 use crate::metadata::brokers::{Broker, Endpoint};
 use crate::metadata::client_quotas::{QuotaEntity, QuotaValue};
 use crate::metadata::fields::{FieldReader, FieldWriter, Malformed};
-use crate::metadata::settings::ResourceKind;
 use crate::metadata::partition::{PartitionChange, PartitionRegistration};
+use crate::metadata::settings::ResourceKind;
 
 /// One fact of the metadata log. The words are KRaft's (`org.apache.kafka.common.metadata`); the bytes are ours.
 #[derive(Clone, PartialEq, Eq, Debug)]

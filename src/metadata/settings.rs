@@ -175,7 +175,28 @@ pub fn decide_alter(
         key: key.clone(),
         value: value.cloned(),
     };
-    Ok(differences.map(record).collect())
+    let mut records: Vec<MetadataRecord> = differences.map(record).collect();
+    records.extend(forgotten_elr(image, asked, &records));
+    Ok(records)
+}
+
+/// Who is an eligible leader depends on `min.insync.replicas`: with another number it has to be found out anew.
+fn forgotten_elr(
+    image: &ClusterImage,
+    asked: &SettingAlteration,
+    records: &[MetadataRecord],
+) -> Option<MetadataRecord> {
+    let is_min_isr = |record: &MetadataRecord| matches!(record, MetadataRecord::Config { key, .. } if key == MIN_ISR);
+    if !image.features.has_elr() || !records.iter().any(is_min_isr) {
+        return None;
+    }
+    match asked.kind {
+        ResourceKind::Topic => {
+            let topic = image.topics.by_name(&asked.name)?;
+            Some(MetadataRecord::ClearElr { topic: Some(topic.id) })
+        }
+        _ => Some(MetadataRecord::ClearElr { topic: None }),
+    }
 }
 
 fn changed(current: &SettingMap, changes: &[(String, SettingChange)]) -> SettingMap {
@@ -269,6 +290,8 @@ fn check_exists(image: &ClusterImage, kind: ResourceKind, name: &str) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::rules::{ControllerSettings, SettingsCheck};
+    use crate::metadata::topics::TopicDefaults;
 
     #[test]
     fn names_stay_within_their_kind() {
@@ -287,10 +310,11 @@ mod tests {
 
     fn altered(elr: bool, name: &str, alteration: Alteration) -> Result<usize, String> {
         let mut image = ClusterImage::default();
-        image.features.set(ELR, i16::from(elr));
+        image.features.set("eligible.leader.replicas.version", i16::from(elr));
         image.settings.set(ResourceKind::Broker, "", MIN_ISR, Some("1"));
-        let defaults = TopicDefaults { partitions: 1, replication_factor: 1 };
-        let rules = Rules { topic_defaults: defaults, settings_check: Arc::new(|_, _, _| Ok(())) };
+        let topic_defaults = TopicDefaults { partitions: 1, replication_factor: 1 };
+        let settings_check: SettingsCheck = Arc::new(|_, _, _| Ok(()));
+        let rules = Rules { topic_defaults, settings_check, controller: ControllerSettings::default() };
         let asked = SettingAlteration { kind: ResourceKind::Broker, name: name.to_owned(), alteration };
         decide_alter(&image, &asked, &rules).map(|records| records.len()).map_err(|why| why.message)
     }
@@ -303,7 +327,7 @@ mod tests {
         assert_eq!(altered(true, "", Alteration::Replace(SettingMap::new())), removed);
         let own = Err("Broker-level min.insync.replicas cannot be altered while ELR is enabled.".to_owned());
         assert_eq!(altered(true, "1", change(SettingChange::Set("2".into()))), own);
-        assert_eq!(altered(true, "", change(SettingChange::Set("2".into()))), Ok(1));
+        assert_eq!(altered(true, "", change(SettingChange::Set("2".into()))), Ok(2), "and ELRs are forgotten");
         assert_eq!(altered(false, "", change(SettingChange::Delete)), Ok(1));
     }
 

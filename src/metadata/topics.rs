@@ -16,7 +16,8 @@ use crate::metadata::partition::directory::UNASSIGNED;
 use crate::metadata::partition::{PartitionChange, PartitionRegistration};
 use crate::metadata::placement;
 use crate::metadata::record::MetadataRecord;
-use crate::metadata::settings::{ResourceKind, Rules};
+use crate::metadata::rules::Rules;
+use crate::metadata::settings::ResourceKind;
 
 /// Most partitions that one request may create (`ReplicationControlManager.MAX_PARTITIONS_PER_BATCH`).
 pub const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
@@ -139,9 +140,8 @@ impl Topics {
 
     /// Forgets the eligible leader replicas of one topic, or of all.
     pub(super) fn clear_elr(&mut self, topic: Option<TopicId>) -> Result<(), Misfit> {
-        let has_some = |partition: &PartitionRegistration| {
-            !partition.elr.is_empty() || !partition.last_known_elr.is_empty()
-        };
+        let has_some =
+            |partition: &PartitionRegistration| !partition.elr.is_empty() || !partition.last_known_elr.is_empty();
         let of_all = || self.iter().filter(|topic| topic.partitions.iter().any(has_some)).map(|topic| topic.id);
         let ids: Vec<TopicId> = topic.map_or_else(|| of_all().collect(), |id| vec![id]);
         let cleared =

@@ -31,7 +31,8 @@ use crate::env::Env;
 use crate::http::{Collector, broker_state};
 use crate::ids::{BrokerId, internal_topics};
 use crate::metadata::{
-    BrokerProfile, Endpoint, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap, TopicDefaults,
+    BrokerProfile, ControllerSettings, Endpoint, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap,
+    TopicDefaults,
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
 use crate::partitions::{Cleaner, DiskWatch, Partitions, Reconciler, RetentionSweep};
@@ -242,14 +243,26 @@ async fn start_metadata(
             endpoints,
             features,
             log_dirs: disks.directories.iter().map(|directory| directory.id).collect(),
+            previous_epoch: -1,
         },
         bootstrap_features,
         // What counts as in sync is the cluster's to say, not each broker's (KIP-966): Kafka writes it down as well.
         bootstrap_settings: SettingMap::from([(MIN_ISR.to_owned(), broker.min_insync_replicas.to_string())]),
-        rules: Rules { topic_defaults, settings_check },
+        rules: Rules { topic_defaults, settings_check, controller: controller_settings(broker) },
         snapshot_log_bytes: crate::metadata::SNAPSHOT_LOG_BYTES,
     };
     Metadata::start(env, options).await.map_err(|failure| failure.to_string())
+}
+
+fn controller_settings(broker: &BrokerSettings) -> ControllerSettings {
+    let millis = |value: i32| Duration::from_millis(u64::try_from(value).unwrap_or(0).max(1));
+    let interval = u64::try_from(broker.leader_imbalance_check_interval_seconds).unwrap_or(0).max(1);
+    ControllerSettings {
+        session_timeout: millis(broker.broker_session_timeout_ms),
+        min_insync_replicas: broker.min_insync_replicas,
+        unclean_leader_election: broker.unclean_leader_election_enable,
+        rebalance_interval: broker.auto_leader_rebalance_enable.then(|| Duration::from_secs(interval)),
+    }
 }
 
 fn coordinator(env: &Env, metadata: &Metadata, broker: &BrokerSettings) -> GroupCoordinator {

@@ -86,7 +86,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("openraft_rt", &["src/metadata/quorum/"]),
     (
         "kafka_protocol",
-        &[
+        &["src/metadata/remote.rs", 
             "src/wire/",
             "src/peer.rs",
             "src/metadata/remote.rs",
