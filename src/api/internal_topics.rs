@@ -30,7 +30,7 @@ impl Services {
             return if exists() { Ok(()) } else { Err(ErrorCode::CoordinatorNotAvailable) };
         };
         if let Some(topic) = self.topic_to_create(name) {
-            let asked = self.metadata.create_topics(vec![topic], false, MutationQuota::default());
+            let asked = self.metadata.create_own_topics(vec![topic], MutationQuota::default());
             log_failures(&[claim], self.within(patience_ms, asked).await);
         }
         if exists() { Ok(()) } else { Err(ErrorCode::CoordinatorNotAvailable) }
@@ -50,7 +50,7 @@ impl Services {
         let services = Arc::clone(self);
         let patience_ms = self.config.load().broker().request_timeout_ms;
         self.env.spawn(async move {
-            let asked = services.metadata.create_topics(topics, false, quota);
+            let asked = services.metadata.create_own_topics(topics, quota);
             log_failures(&claims, services.within(patience_ms, asked).await);
         });
     }

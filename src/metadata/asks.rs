@@ -1,26 +1,21 @@
-//! Every question the controller answers. Each is decided item by item on the round's image, so that one item sees
+//! The questions of administrators. Each is decided item by item on the round's image, so that one item sees
 //! what the ones before it decided, in this request and in the requests of the same round.
 //!
 //! Invariant: what is random (ids, seeds) was drawn before the ask was made. Pure, but for the [`MutationQuota`] that
 //! an ask brings along: it belongs to whoever asked and is not in the image, so replay never sees it.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{ApiError, ErrorCode};
-use crate::ids::{BrokerId, PartitionIndex, ProducerId, TopicId};
-use crate::metadata::brokers::{self, Registration};
+use crate::ids::{PartitionIndex, TopicId};
 use crate::metadata::client_quotas::{self, QuotaAlteration};
 use crate::metadata::controller::{MetadataAsk, Round};
 use crate::metadata::features::{self, FeatureUpdate};
-use crate::metadata::leaders::{self, Election};
+use crate::metadata::leaders;
+use crate::metadata::partition_change::Election;
 use crate::metadata::reassignments::{self, Reassignment};
-use crate::metadata::record::MetadataRecord;
 use crate::metadata::settings::{self, SettingAlteration};
 use crate::metadata::topics::{self, CreatedTopic, Growth, NewTopic};
-
-/// Producer ids that are handed out at once (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`).
-pub const PRODUCER_IDS_PER_BLOCK: i64 = 1000;
 
 /// How many partitions the asker may still create or delete (KIP-599); by default as many as it likes.
 #[derive(Clone, Default)]
@@ -32,7 +27,7 @@ impl MutationQuota {
         MutationQuota(Some(Arc::new(take)))
     }
 
-    fn take(&self, partitions: usize) -> Result<(), ApiError> {
+    pub(super) fn take(&self, partitions: usize) -> Result<(), ApiError> {
         match &self.0 {
             Some(take) if !take(partitions) => Err(ErrorCode::ThrottlingQuotaExceeded.into()),
             _ => Ok(()),
@@ -170,20 +165,6 @@ impl MetadataAsk for AlterClientQuotas {
     }
 }
 
-/// Hand out a block of producer ids.
-pub struct AllocateProducerIds;
-
-impl MetadataAsk for AllocateProducerIds {
-    type Answer = Range<ProducerId>;
-
-    fn decide(self, round: &mut Round) -> Range<ProducerId> {
-        let first = round.image().producer_ids;
-        let next = first + PRODUCER_IDS_PER_BLOCK;
-        round.accept(vec![MetadataRecord::ProducerIds { next }]);
-        first..next
-    }
-}
-
 /// Finalize feature levels.
 pub struct UpdateFeatures {
     pub updates: Vec<FeatureUpdate>,
@@ -195,50 +176,11 @@ impl MetadataAsk for UpdateFeatures {
     type Answer = Result<(), ApiError>;
 
     fn decide(self, round: &mut Round) -> Self::Answer {
-        let records = features::decide_update(round.image(), &self.updates)?;
+        let records = features::decide_update(round.image(), round.rules(), &self.updates)?;
         if !self.validate {
             round.accept(records);
         }
         Ok(())
-    }
-}
-
-/// Register a broker and unfence it at once: a broker that is its own controller has seen everything there is.
-pub struct JoinCluster {
-    pub registration: Registration,
-}
-
-impl MetadataAsk for JoinCluster {
-    /// The broker epoch.
-    type Answer = Result<i64, ApiError>;
-
-    fn decide(self, round: &mut Round) -> Self::Answer {
-        let id = self.registration.id;
-        let (records, epoch) = brokers::decide_register(round.image(), self.registration)?;
-        round.accept(records);
-        let records = brokers::decide_unfence(round.image(), id, epoch)?;
-        round.accept(records);
-        Ok(epoch)
-    }
-}
-
-/// Take a broker out of the cluster.
-pub struct UnregisterBroker {
-    pub id: BrokerId,
-    /// The same broker, if it is alive: it registers again in the same round, so that nobody sees it gone.
-    pub returning: Option<Registration>,
-}
-
-impl MetadataAsk for UnregisterBroker {
-    type Answer = Result<(), ApiError>;
-
-    fn decide(self, round: &mut Round) -> Self::Answer {
-        let records = brokers::decide_unregister(round.image(), self.id)?;
-        round.accept(records);
-        match self.returning {
-            Some(registration) => JoinCluster { registration }.decide(round).map(drop),
-            None => Ok(()),
-        }
     }
 }
 
@@ -261,7 +203,7 @@ impl MetadataAsk for ElectLeaders {
         let partitions = self.partitions.unwrap_or_else(|| every_partition(round));
         let mut answers = Vec::with_capacity(if all { 0 } else { partitions.len() });
         for (topic, index) in partitions {
-            let decided = leaders::decide_elect(round.image(), &topic, index, self.election);
+            let decided = leaders::decide_elect(round.image(), round.rules(), (&topic, index), self.election);
             let outcome = decided.map(|records| round.accept(records));
             if !(all && outcome.as_ref().is_err_and(|why| why.code == ErrorCode::ElectionNotNeeded)) {
                 answers.push((topic, index, outcome));
@@ -290,7 +232,7 @@ impl MetadataAsk for Reassign {
 
     fn decide(self, round: &mut Round) -> Self::Answer {
         let reassign = |asked: Reassignment| {
-            let records = reassignments::decide_reassign(round.image(), &asked, self.factor_may_change)?;
+            let records = reassignments::decide_reassign(round.image(), round.rules(), &asked, self.factor_may_change)?;
             round.accept(records);
             Ok(())
         };

@@ -19,7 +19,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::metadata::image::{ActiveController, ClusterImage, ImageIndex};
 use crate::metadata::quorum::{Proposed, Quorum};
 use crate::metadata::record::MetadataRecord;
-use crate::metadata::settings::Rules;
+use crate::metadata::rules::Rules;
 
 /// Asks that may wait; a further one waits for a place.
 pub const ASKS_MAX: usize = 1024;
@@ -66,7 +66,7 @@ impl Round {
 
     /// Makes decided records part of the round.
     pub fn accept(&mut self, records: Vec<MetadataRecord>) {
-        self.image = self.image.replay(&records);
+        self.image.absorb(&records);
         self.records.extend(records);
     }
 
@@ -106,7 +106,8 @@ impl<A: MetadataAsk> Pending for Asked<A> {
     }
 }
 
-fn not_controller() -> ApiError {
+/// What a node says that is not the active controller.
+pub(super) fn not_controller() -> ApiError {
     ApiError::new(ErrorCode::NotController, "This is not the correct controller for this cluster.")
 }
 

@@ -8,31 +8,41 @@
 //! with many. What has been answered survives a crash, because the quorum syncs before it answers.
 
 mod asks;
+mod broker_asks;
 mod brokers;
 mod client_quotas;
 mod controller;
+mod directories;
+mod duties;
 mod features;
 mod fields;
+mod heartbeats;
 mod image;
+mod isr;
 mod leaders;
+mod partition;
+mod partition_change;
 mod placement;
 mod quorum;
 mod reassignments;
 mod record;
+mod remote;
+mod rules;
 #[cfg(test)]
 mod script;
+mod sessions;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod topics;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub use asks::{Elected, MutationQuota, PRODUCER_IDS_PER_BLOCK};
+pub use asks::{Elected, MutationQuota};
+pub use broker_asks::PRODUCER_IDS_PER_BLOCK;
 pub use brokers::{Broker, Brokers, Endpoint, Registration};
 pub use client_quotas::{
     CONNECTION_CREATION_RATE, CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, ClientQuotas, PRODUCER_BYTE_RATE,
@@ -40,28 +50,32 @@ pub use client_quotas::{
     duplicate as duplicate_quota_entity, part as quota_part,
 };
 pub use controller::{MetadataAsk, Round};
+pub use directories::DirectoryAssignment;
 pub use features::{FeatureUpdate, Features, UpgradeType};
+pub use heartbeats::{Heartbeat, HeartbeatAnswer};
 pub use image::{ActiveController, ClusterImage, ImageIndex, Misfit};
-pub use leaders::Election;
+pub use isr::{AlterPartition, Altered, AlteredPartition};
+pub use partition::{PartitionChange, PartitionRegistration, directory};
+pub use partition_change::Election;
 pub use quorum::StartError;
 pub use quorum::rocks_store::RocksMetaStore;
 pub use quorum::store::{MemoryStore, MetaStore, Write};
 pub use quorum::stored::{StoredEntry, StoredMetadata, StoredPayload, write_bootstrap};
 pub use reassignments::{Reassignment, is_under_way};
 pub use record::{BrokerChange, MetadataRecord};
-pub use settings::{
-    Alteration, ResourceKind, Rules, SettingAlteration, SettingChange, SettingMap, Settings, SettingsCheck,
-};
-pub use topics::{
-    CreatedTopic, Growth, NewTopic, PartitionChange, PartitionRegistration, Topic, TopicDefaults, Topics,
-};
+pub use remote::protocol_name;
+pub use rules::{ControllerSettings, Rules, SettingsCheck};
+pub use settings::{Alteration, ResourceKind, SettingAlteration, SettingChange, SettingMap, Settings};
+pub use topics::{CreatedTopic, Growth, NewTopic, Topic, TopicDefaults, Topics};
 
 use crate::env::Env;
 use crate::error::ApiError;
-use crate::ids::{BrokerId, KafkaUuid, PartitionIndex, ProducerId, TopicId};
+use crate::ids::{BrokerId, KafkaUuid, PartitionIndex, TopicId};
 use crate::metadata::controller::{Asks, Controller};
 use crate::metadata::quorum::stored::read_bootstrap;
 use crate::metadata::quorum::{Quorum, QuorumOptions};
+use crate::metadata::remote::Links;
+use crate::metadata::sessions::Sessions;
 use crate::peer::Address;
 
 /// What a broker says of itself when it joins.
@@ -73,6 +87,8 @@ pub struct BrokerProfile {
     pub features: BTreeMap<String, (i16, i16)>,
     /// The ids of its log directories.
     pub log_dirs: Vec<KafkaUuid>,
+    /// The epoch of its earlier life, if every directory still has what it had then; else -1.
+    pub previous_epoch: i64,
 }
 
 /// What the metadata of a node is started with.
@@ -107,11 +123,17 @@ pub struct Metadata {
     ended: watch::Receiver<Option<String>>,
     /// What this broker says of itself, whenever it registers.
     registration: Arc<Registration>,
+    cluster_id: KafkaUuid,
+    settings: Arc<ControllerSettings>,
+    /// Whom this node has heard of as the controller.
+    sessions: Sessions,
+    /// The way to the controller when it is another node.
+    links: Arc<Links>,
 }
 
 impl Metadata {
-    /// Starts this node as the only voter, and as a broker of its own cluster: when this returns, its controller is
-    /// active and the broker is registered and unfenced, under a new epoch.
+    /// Starts this node as the only voter. Its broker is registered by whoever keeps it alive
+    /// ([`Metadata::register_broker`], [`Metadata::heartbeat`]).
     pub async fn start(env: &Env, options: MetadataOptions) -> Result<Metadata, StartError> {
         let MetadataOptions { ref store, node, directory, snapshot_log_bytes, .. } = options;
         let store = store.clone();
@@ -130,19 +152,33 @@ impl Metadata {
             env.blocking(move || read_bootstrap(&*store)).await?
         };
         let bootstrap = bootstrap(cluster_id, formatted, options.bootstrap_features, options.bootstrap_settings);
+        let settings = Arc::new(options.rules.controller.clone());
         let (controller, asks) = Controller::new(env, quorum.clone(), options.rules, identity, bootstrap);
         let ended = supervise(env, controller);
 
-        let BrokerProfile { rack, endpoints, features, log_dirs } = options.broker;
-        let registration = Arc::new(Registration { id: node, incarnation, rack, endpoints, features, log_dirs });
-        let join = asks::JoinCluster { registration: (*registration).clone() };
-        match asks.ask(join).await.and_then(|joined| joined) {
-            Ok(_) => Ok(Metadata { env: env.clone(), quorum, asks, ended, registration }),
-            Err(refused) => {
-                quorum.shutdown().await;
-                Err(StartError::Quorum(format!("cannot join the cluster: {refused}")))
-            }
-        }
+        let BrokerProfile { rack, endpoints, features, log_dirs, previous_epoch } = options.broker;
+        let registration = Registration { id: node, incarnation, rack, endpoints, features, log_dirs, previous_epoch };
+        let registration = Arc::new(registration);
+        let (sessions, links) = (Sessions::default(), Arc::default());
+        let env = env.clone();
+        let metadata = Metadata { env, quorum, asks, ended, registration, cluster_id, settings, sessions, links };
+        metadata.env.spawn(metadata.clone().watch_the_clock());
+        Ok(metadata)
+    }
+
+    /// What this broker says of itself when it registers.
+    pub fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    /// True if this node is the active controller.
+    pub fn is_active(&self) -> bool {
+        self.image().controller.is_some_and(|active| active.incarnation == self.registration.incarnation)
+    }
+
+    /// The active controller as far as this node knows, and where it listens.
+    pub fn active_controller(&self) -> Option<(BrokerId, Address)> {
+        None
     }
 
     /// The newest image.
@@ -220,11 +256,6 @@ impl Metadata {
         self.ask(asks::AlterClientQuotas { alterations, validate }).await
     }
 
-    /// Reserves [`PRODUCER_IDS_PER_BLOCK`] producer ids that nobody else gets.
-    pub async fn allocate_producer_ids(&self) -> Result<Range<ProducerId>, ApiError> {
-        self.ask(asks::AllocateProducerIds).await
-    }
-
     /// Finalizes feature levels: all of them, or none.
     pub async fn update_features(&self, updates: Vec<FeatureUpdate>, validate: bool) -> Result<(), ApiError> {
         self.ask(asks::UpdateFeatures { updates, validate }).await.and_then(|answer| answer)
@@ -251,17 +282,7 @@ impl Metadata {
     /// Takes a broker out of the cluster. This broker, which is alive, is back at once under a new epoch.
     pub async fn unregister_broker(&self, id: BrokerId) -> Result<(), ApiError> {
         let returning = (id == self.registration.id).then(|| (*self.registration).clone());
-        self.ask(asks::UnregisterBroker { id, returning }).await.and_then(|answer| answer)
-    }
-
-    /// True if this node is the active controller.
-    pub fn is_active(&self) -> bool {
-        true
-    }
-
-    /// The active controller, as far as this node knows, and where it is reached.
-    pub fn active_controller(&self) -> Option<(BrokerId, Address)> {
-        None
+        self.ask(broker_asks::UnregisterBroker { id, returning }).await.and_then(|answer| answer)
     }
 
     /// Waits until this node can no longer take part in the quorum, and says why. The process must end then.

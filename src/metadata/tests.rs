@@ -38,7 +38,8 @@ pub(super) fn rules() -> Rules {
         }
         None => Ok(()),
     });
-    Rules { topic_defaults: TopicDefaults { partitions: 2, replication_factor: 1 }, settings_check: check }
+    let topic_defaults = TopicDefaults { partitions: 2, replication_factor: 1 };
+    Rules { topic_defaults, settings_check: check, controller: ControllerSettings::default() }
 }
 
 fn profile() -> BrokerProfile {
@@ -50,7 +51,8 @@ fn profile() -> BrokerProfile {
         features: [("metadata.version", (7, 30)), ("transaction.version", (0, 2))]
             .map(|(name, range)| (name.to_owned(), range))
             .into(),
-        log_dirs: vec![KafkaUuid(11)],
+        log_dirs: vec![KafkaUuid(0x11_0000)],
+        previous_epoch: -1,
     }
 }
 

@@ -76,11 +76,6 @@ impl Life {
         }
     }
 
-    /// How far it has come.
-    pub(super) fn stage(&self) -> Stage {
-        self.stage.borrow().clone()
-    }
-
     /// Waits until the broker cannot be part of its cluster any more, and says why.
     pub(super) async fn failed(&self) -> String {
         let mut stage = self.stage.clone();
@@ -291,10 +286,7 @@ impl Living {
 
 /// True if asking again cannot help.
 fn is_final(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::InconsistentClusterId | ErrorCode::InvalidRegistration | ErrorCode::UnsupportedVersion
-    )
+    matches!(code, ErrorCode::InconsistentClusterId | ErrorCode::InvalidRegistration | ErrorCode::UnsupportedVersion)
 }
 
 /// The ids of the directories that take no new partitions (KIP-1066).

@@ -10,6 +10,7 @@ mod announce;
 mod backup;
 mod disks;
 mod follow;
+mod lifecycle;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,9 +30,10 @@ use crate::config::{BrokerSettings, Config, Loaded};
 use crate::coordinator::{GroupCoordinator, GroupLimits, GroupShard};
 use crate::env::Env;
 use crate::http::{Collector, broker_state};
-use crate::ids::{BrokerId, internal_topics};
+use crate::ids::{BrokerId, KafkaUuid, internal_topics};
 use crate::metadata::{
-    BrokerProfile, Endpoint, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap, TopicDefaults,
+    BrokerProfile, ControllerSettings, Endpoint, MetaStore, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap,
+    TopicDefaults,
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
 use crate::partitions::{Cleaner, DiskWatch, Partitions, Reconciler, RetentionSweep};
@@ -39,6 +41,7 @@ use crate::storage::dirs::NotTaken;
 
 use disks::Disks;
 use follow::Follower;
+use lifecycle::{Life, Lifecycle};
 
 /// How long a stop waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(2);
@@ -63,6 +66,7 @@ pub struct Start {
 pub struct Server {
     env: Env,
     network: Network,
+    life: Life,
     services: Arc<Services>,
     collector: Arc<Collector>,
     addresses: Vec<(String, SocketAddr)>,
@@ -91,10 +95,11 @@ impl Server {
         let addresses: Vec<_> = listeners.addresses().map(|(name, address)| (name.to_owned(), address)).collect();
         let data_paths = disks.paths();
         let source = backup::Source::of(&disks, &config);
-        let metadata = start_metadata(&env, &config, &disks, &addresses).await?;
         let node = BrokerId(config.broker().node_id);
-        let shared_config = Arc::new(ArcSwap::from_pointee(config));
         let partitions = Partitions::new(node, disks.directories, disks.lost);
+        let quorum_disk = QuorumDisk { store: disks.metadata, id: disks.directory_id, cluster: disks.cluster_id };
+        let metadata = start_metadata(&env, &config, &partitions, quorum_disk, &addresses).await?;
+        let shared_config = Arc::new(ArcSwap::from_pointee(config));
         let reconciler = {
             let (env, partitions, config) = (env.clone(), partitions.clone(), shared_config.clone());
             let of_reconciler = env.clone();
@@ -118,17 +123,28 @@ impl Server {
         env.spawn(sweep.run());
         env.spawn(DiskWatch { env: env.clone(), partitions: partitions.clone() }.run());
         if shared_config.load().broker().log_cleaner_enable {
+            let partitions = partitions.clone();
             env.spawn(Cleaner { env: env.clone(), partitions, config: shared_config.clone() }.run());
         }
         let network =
             listeners.serve(Limits::of(&shared_config.load()), services.quotas.clone(), dispatch_to(services.clone()));
         env.spawn(limit(network.clone(), settings));
+        let lifecycle = Lifecycle {
+            env: env.clone(),
+            registration: metadata.registration().clone(),
+            metadata,
+            partitions,
+            config: shared_config.clone(),
+        };
+        let life = lifecycle.start();
+        life.running().await?;
+        network.open();
         let state = AtomicU8::new(broker_state::STARTING);
         let collector = Arc::new(Collector { services: services.clone(), network: network.stats(), state });
         let metrics_address = serve_metrics(&env, &shared_config.load(), &collector).await?;
         admin::serve(&env, source);
         collector.state.store(broker_state::RUNNING, Ordering::Relaxed);
-        let server = Server { env, network, services, collector, addresses, metrics_address };
+        let server = Server { env, network, life, services, collector, addresses, metrics_address };
         if start.announce {
             let took = server.env.now().duration_since(began);
             announce::announce(&server, &start.loaded.warnings, &data_paths, took);
@@ -153,12 +169,25 @@ impl Server {
 
     /// Waits until the broker cannot go on, and says why.
     pub async fn failed(&self) -> String {
-        self.services.metadata.ended().await
+        tokio::select! {
+            biased;
+            why = self.services.metadata.ended() => why,
+            why = self.life.failed() => why,
+        }
     }
 
-    /// Answers what is in flight, writes what is queued, closes the disks.
+    /// Whether others can take over what this broker leads.
+    fn leaves(&self) -> bool {
+        let enabled = self.services.config.load().broker().controlled_shutdown_enable;
+        enabled && self.services.metadata.image().brokers.len() > 1
+    }
+
+    /// Hands over what it leads, answers what is in flight, writes what is queued, closes the disks.
     pub async fn stop(self) {
         self.collector.state.store(broker_state::SHUTTING_DOWN, Ordering::Relaxed);
+        if self.leaves() {
+            self.life.leave().await;
+        }
         self.network.stop(GRACE).await;
         self.services.metadata.shutdown().await;
         let partitions = self.services.partitions.clone();
@@ -204,10 +233,19 @@ async fn bind(env: &Env, config: &Config) -> Result<Listeners, String> {
     Listeners::bind(env, &wanted).await.map_err(|failure| format!("listeners: {failure}"))
 }
 
+/// What the quorum needs of the disks.
+struct QuorumDisk {
+    store: Arc<dyn MetaStore>,
+    /// The id of the directory that the store is in.
+    id: KafkaUuid,
+    cluster: KafkaUuid,
+}
+
 async fn start_metadata(
     env: &Env,
     config: &Config,
-    disks: &Disks,
+    partitions: &Partitions,
+    disk: QuorumDisk,
     addresses: &[(String, SocketAddr)],
 ) -> Result<Metadata, String> {
     let broker = config.broker();
@@ -232,24 +270,39 @@ async fn start_metadata(
     let settings_check = Arc::new(move |kind: ResourceKind, name: &str, settings: &SettingMap| {
         crate::api::check_settings(&checked, kind, name, settings)
     });
+    // Without syncs a crash may have taken what was acknowledged, whatever the directories remember.
+    let remembering = broker.ottla_sync_before_ack.then(|| partitions.clone());
+    let previous_epoch = env.blocking(move || remembering?.remembered_broker_epoch()).await.unwrap_or(-1);
     let options = MetadataOptions {
-        store: disks.metadata.clone(),
+        store: disk.store,
         node: BrokerId(broker.node_id),
-        directory: disks.directory_id,
-        cluster_id: Some(disks.cluster_id),
+        directory: disk.id,
+        cluster_id: Some(disk.cluster),
         broker: BrokerProfile {
             rack: broker.broker_rack.clone(),
             endpoints,
             features,
-            log_dirs: disks.directories.iter().map(|directory| directory.id).collect(),
+            log_dirs: partitions.directories().map(|(id, _)| id).collect(),
+            previous_epoch,
         },
         bootstrap_features,
         // What counts as in sync is the cluster's to say, not each broker's (KIP-966): Kafka writes it down as well.
         bootstrap_settings: SettingMap::from([(MIN_ISR.to_owned(), broker.min_insync_replicas.to_string())]),
-        rules: Rules { topic_defaults, settings_check },
+        rules: Rules { topic_defaults, settings_check, controller: controller_settings(broker) },
         snapshot_log_bytes: crate::metadata::SNAPSHOT_LOG_BYTES,
     };
     Metadata::start(env, options).await.map_err(|failure| failure.to_string())
+}
+
+fn controller_settings(broker: &BrokerSettings) -> ControllerSettings {
+    let millis = |value: i32| Duration::from_millis(u64::try_from(value).unwrap_or(0).max(1));
+    let interval = u64::try_from(broker.leader_imbalance_check_interval_seconds).unwrap_or(0).max(1);
+    ControllerSettings {
+        session_timeout: millis(broker.broker_session_timeout_ms),
+        min_insync_replicas: broker.min_insync_replicas,
+        unclean_leader_election: broker.unclean_leader_election_enable,
+        rebalance_interval: broker.auto_leader_rebalance_enable.then(|| Duration::from_secs(interval)),
+    }
 }
 
 fn coordinator(env: &Env, metadata: &Metadata, broker: &BrokerSettings) -> GroupCoordinator {

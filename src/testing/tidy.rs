@@ -87,6 +87,7 @@ const WALLS: &[(&str, &[&str])] = &[
     (
         "kafka_protocol",
         &[
+            "src/metadata/remote.rs",
             "src/wire/",
             "src/peer.rs",
             "src/metadata/remote.rs",
