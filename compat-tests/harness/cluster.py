@@ -5,6 +5,8 @@ data stay over restarts.
 """
 
 import threading
+import time
+from pathlib import Path
 
 from harness.broker import Broker, Target, free_ports
 
@@ -40,6 +42,7 @@ class Cluster:
         self.target = ClusterTarget(target or Target.from_env())
         self.nodes = [Node(self.target, work, number, self, {**QUICK, **(settings or {})})
                       for number in range(1, size + 1)]
+        self.exit_codes = {}
 
     @property
     def voters(self):
@@ -60,14 +63,17 @@ class Cluster:
         """Starts all nodes at once; a quorum needs most of them before any is ready."""
         self._all(lambda node: node.start())
 
+    def start_missing(self):
+        """Starts the nodes that do not run."""
+        self._all(lambda node: node.start(), [node for node in self.nodes if not node.process])
+
     def stop(self):
         """Stops all nodes at once. Returns the seconds that each took."""
-        import time
         took = {}
 
         def stop(node):
             began = time.monotonic()
-            node.stop()
+            self.exit_codes[node.number] = node.stop()
             took[node.number] = time.monotonic() - began
 
         self._all(stop, [node for node in self.nodes if node.process])
@@ -87,7 +93,7 @@ class Cluster:
             except Exception as failure:  # told by whoever waits for all
                 failures.append(failure)
 
-        threads = [threading.Thread(target=run, args=(node,)) for node in nodes or self.nodes]
+        threads = [threading.Thread(target=run, args=(node,)) for node in self.nodes if nodes is None or node in nodes]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -103,6 +109,57 @@ class Cluster:
         self.kill()
 
 
+class RollingCluster:
+    """A cluster that looks like one broker to the driver: what would stop or kill it meets one node after the other."""
+
+    def __init__(self, work, size):
+        # Clients' own checks want their topics as they were asked for, and one copy of a record is not acknowledged.
+        self.cluster = Cluster(work, size)
+        self.target = self.cluster.target
+        self.bootstrap = self.cluster.bootstrap
+        self.turn = 0
+
+    @property
+    def panics(self):
+        """Panics in any node's log."""
+        return sum(node.panics for node in self.cluster.nodes)
+
+    def start(self):
+        """Starts whatever does not run. Returns the seconds until the last of it was ready."""
+        began = time.monotonic()
+        self.cluster.start_missing()
+        return time.monotonic() - began
+
+    def _next(self):
+        self.turn += 1
+        return self.cluster.nodes[(self.turn - 1) % len(self.cluster.nodes)]
+
+    def stop(self):
+        """Stops the node whose turn it is. Returns its exit code."""
+        return self._next().stop()
+
+    def kill_one(self):
+        """SIGKILL for the node whose turn it is."""
+        self._next().kill()
+
+    def stop_all(self):
+        """Stops every node at once. Returns the largest exit code."""
+        self.cluster.stop()
+        return max(abs(code) for code in self.cluster.exit_codes.values())
+
+    def kill(self):
+        """SIGKILL for whatever runs."""
+        self.cluster.kill()
+
+    def alive(self):
+        """False when a node ended without being asked to."""
+        return all(node.alive() for node in self.cluster.nodes)
+
+    def log_tail(self, lines=40):
+        """The last lines of every node's log."""
+        return "\n".join(f"-- node {node.number}\n{node.log_tail(lines)}" for node in self.cluster.nodes)
+
+
 class ClusterTarget(Target):
     """How a node is started: as `Target` does for one broker, with the voters of its cluster."""
 
@@ -111,7 +168,6 @@ class ClusterTarget(Target):
 
     def command(self, broker):
         if self.kind == "kafka":
-            from pathlib import Path
             settings = [f"{key}={value}" for key, value in broker.settings.items() if key != "node.id"]
             return [str(Path(self.program) / "run-kafka"), "--node", str(broker.number), "--port", str(broker.port),
                     "--dir", str(broker.data), "--voters", broker.cluster.voters, "--heap", "512m", *settings]
