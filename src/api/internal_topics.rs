@@ -70,22 +70,15 @@ impl Services {
     }
 }
 
+/// One line, however many topics a client named.
 fn log_failures(claims: &[Claim], outcome: Result<Vec<Result<CreatedTopic, ApiError>>, ApiError>) {
-    let failed = |name: &str, refused: &ApiError| {
-        // Another broker may have been faster; then the topic is there, which is all we wanted.
-        if refused.code != ErrorCode::TopicAlreadyExists {
-            tracing::warn!(topic = name, %refused, "automatic creation of a topic failed");
-        }
-    };
-    match outcome {
-        Ok(results) => {
-            for (claim, result) in claims.iter().zip(&results) {
-                if let Err(refused) = result {
-                    failed(claim.name(), refused);
-                }
-            }
-        }
-        Err(refused) => claims.iter().for_each(|claim| failed(claim.name(), &refused)),
+    let results = outcome.unwrap_or_else(|refused| vec![Err(refused); claims.len()]);
+    let refused = claims.iter().zip(&results).filter_map(|(claim, result)| Some((claim, result.as_ref().err()?)));
+    // Another broker may have been faster; then the topic is there, which is all we wanted.
+    let mut failed = refused.filter(|(_, refused)| refused.code != ErrorCode::TopicAlreadyExists);
+    if let Some((claim, refused)) = failed.next() {
+        let others = failed.count();
+        tracing::warn!(topic = claim.name(), %refused, others, "automatic creation of topics failed");
     }
 }
 

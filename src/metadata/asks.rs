@@ -55,15 +55,13 @@ impl MetadataAsk for CreateTopics {
         if let Err(refused) = topics::check_total(wanted, round.rules().topic_defaults) {
             return self.topics.iter().map(|_| Err(refused.clone())).collect();
         }
-        round.attempt(self.validate, |round| {
-            let create = |(at, (topic, id)): (usize, (NewTopic, TopicId))| {
-                let seed = self.seed.wrapping_add(at as u64);
-                let (records, created) = topics::decide_create(round.image(), &topic, id, seed, round.rules())?;
-                self.quota.take(created.partitions as usize)?;
-                round.accept(records);
-                Ok(created)
-            };
-            self.topics.into_iter().enumerate().map(create).collect()
+        let mut seed = self.seed;
+        round.each(self.topics, self.validate, |round, (topic, id)| {
+            let (records, created) = topics::decide_create(round.image(), &topic, id, seed, round.rules())?;
+            seed = seed.wrapping_add(1);
+            self.quota.take(created.partitions as usize)?;
+            round.accept(records);
+            Ok(created)
         })
     }
 }
@@ -79,13 +77,12 @@ impl MetadataAsk for DeleteTopics {
     type Answer = Vec<Result<(), ApiError>>;
 
     fn decide(self, round: &mut Round) -> Self::Answer {
-        let delete = |id: TopicId| {
+        round.each(self.ids, false, |round, id| {
             let records = topics::decide_delete(round.image(), id)?;
             self.quota.take(round.image().topics.by_id(id).map_or(0, |topic| topic.partitions.len()))?;
             round.accept(records);
             Ok(())
-        };
-        self.ids.into_iter().map(delete).collect()
+        })
     }
 }
 
@@ -107,14 +104,11 @@ impl MetadataAsk for CreatePartitions {
         if let Err(refused) = topics::check_growth_total(round.image(), &self.growths) {
             return self.growths.iter().map(|_| Err(refused.clone())).collect();
         }
-        round.attempt(self.validate, |round| {
-            let grow = |growth: Growth| {
-                let records = topics::decide_grow(round.image(), &growth, self.seed)?;
-                self.quota.take(records.len())?;
-                round.accept(records);
-                Ok(())
-            };
-            self.growths.into_iter().map(grow).collect()
+        round.each(self.growths, self.validate, |round, growth| {
+            let records = topics::decide_grow(round.image(), &growth, self.seed)?;
+            self.quota.take(records.len())?;
+            round.accept(records);
+            Ok(())
         })
     }
 }
@@ -131,13 +125,10 @@ impl MetadataAsk for AlterSettings {
     type Answer = Vec<Result<(), ApiError>>;
 
     fn decide(self, round: &mut Round) -> Self::Answer {
-        round.attempt(self.validate, |round| {
-            let alter = |alteration: SettingAlteration| {
-                let records = settings::decide_alter(round.image(), &alteration, round.rules())?;
-                round.accept(records);
-                Ok(())
-            };
-            self.alterations.into_iter().map(alter).collect()
+        round.each(self.alterations, self.validate, |round, alteration| {
+            let records = settings::decide_alter(round.image(), &alteration, round.rules())?;
+            round.accept(records);
+            Ok(())
         })
     }
 }
@@ -154,13 +145,10 @@ impl MetadataAsk for AlterClientQuotas {
     type Answer = Vec<Result<(), ApiError>>;
 
     fn decide(self, round: &mut Round) -> Self::Answer {
-        round.attempt(self.validate, |round| {
-            let alter = |alteration: QuotaAlteration| {
-                let records = client_quotas::decide_alter_quotas(round.image(), &alteration)?;
-                round.accept(records);
-                Ok(())
-            };
-            self.alterations.into_iter().map(alter).collect()
+        round.each(self.alterations, self.validate, |round, alteration| {
+            let records = client_quotas::decide_alter_quotas(round.image(), &alteration)?;
+            round.accept(records);
+            Ok(())
         })
     }
 }
@@ -231,11 +219,10 @@ impl MetadataAsk for Reassign {
     type Answer = Vec<Result<(), ApiError>>;
 
     fn decide(self, round: &mut Round) -> Self::Answer {
-        let reassign = |asked: Reassignment| {
+        round.each(self.reassignments, false, |round, asked| {
             let records = reassignments::decide_reassign(round.image(), round.rules(), &asked, self.factor_may_change)?;
             round.accept(records);
             Ok(())
-        };
-        self.reassignments.into_iter().map(reassign).collect()
+        })
     }
 }

@@ -27,6 +27,9 @@ pub const ASKS_MAX: usize = 1024;
 /// A round that has this many records takes no further ask. One ask may exceed it by itself.
 const ROUND_RECORDS_MAX: usize = 10_000;
 
+/// Most records that one request of a client may come to (`QuorumController.MAX_RECORDS_PER_USER_OP`).
+pub const ASK_RECORDS_MAX: usize = 10_000;
+
 /// Pause before another attempt to become active when the fate of a claim is unknown.
 const CLAIM_RETRY: Duration = Duration::from_millis(100);
 
@@ -70,15 +73,33 @@ impl Round {
         self.records.extend(records);
     }
 
-    /// Runs `decide`; if it is only to `validate`, nothing it accepted stays.
-    pub fn attempt<T>(&mut self, validate: bool, decide: impl FnOnce(&mut Round) -> T) -> T {
-        let before = validate.then(|| (self.image.clone(), self.records.len()));
-        let answer = decide(self);
-        if let Some((image, records)) = before {
+    /// Decides the items of a request one after the other; an outcome for each, in order. If it is only to `validate`,
+    /// nothing stays of what was accepted. Nothing stays either of a request that comes to more than
+    /// [`ASK_RECORDS_MAX`] records: it is refused whole, as soon as that is known.
+    pub fn each<T, R>(
+        &mut self,
+        items: Vec<T>,
+        validate: bool,
+        mut decide: impl FnMut(&mut Round, T) -> Result<R, ApiError>,
+    ) -> Vec<Result<R, ApiError>> {
+        let (image, records, count) = (self.image.clone(), self.records.len(), items.len());
+        let mut outcomes = Vec::with_capacity(count);
+        let mut excessive = false;
+        for item in items {
+            outcomes.push(decide(self, item));
+            excessive = self.records.len() - records > ASK_RECORDS_MAX;
+            if excessive {
+                let message = "Unable to perform excessively large batch operation.";
+                outcomes.clear();
+                outcomes.resize_with(count, || Err(ApiError::new(ErrorCode::PolicyViolation, message)));
+                break;
+            }
+        }
+        if validate || excessive {
             self.image = image;
             self.records.truncate(records);
         }
-        answer
+        outcomes
     }
 }
 
