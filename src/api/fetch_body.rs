@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::fetch_session::FetchKey;
 use crate::error::ErrorCode;
-use crate::ids::Offset;
+use crate::ids::{BrokerId, Offset};
 use crate::partitions::{Divergence, Partition};
 
 /// One partition's part.
@@ -23,6 +23,8 @@ pub struct FetchedPartition {
     /// Aborted transactions as (producer id, first offset); `None` unless read_committed.
     pub aborted: Option<Vec<(i64, Offset)>>,
     pub diverging: Option<Divergence>,
+    /// Where a consumer should rather read (KIP-392).
+    pub preferred: Option<BrokerId>,
     pub batches: Vec<Bytes>,
     /// Where the batches were read; `None` if they were not.
     pub source: Option<Arc<Partition>>,
@@ -39,6 +41,7 @@ impl FetchedPartition {
             log_start: -1,
             aborted: None,
             diverging: None,
+            preferred: None,
             batches: Vec::new(),
             source: None,
         }
@@ -165,7 +168,7 @@ impl Body {
         }
         self.aborted(part.aborted.as_deref());
         if self.version >= 11 {
-            self.current.put_i32(-1);
+            self.current.put_i32(part.preferred.map_or(-1, |id| id.0));
         }
         self.records(part.batches);
         if self.flexible() {
@@ -242,6 +245,7 @@ mod tests {
             log_start: 1,
             aborted: (partition == 1).then(|| vec![(5, 6), (7, 8)]),
             diverging: (partition == 2).then_some(Divergence { epoch: 3, end_offset: 4 }),
+            preferred: (partition == 1).then_some(BrokerId(6)),
             batches: vec![Bytes::from_static(b"one"), Bytes::from(vec![7u8; 200])],
             source: None,
         }
@@ -260,6 +264,9 @@ mod tests {
                 AbortedTransaction::default().with_producer_id(producer.into()).with_first_offset(first)
             });
             data.aborted_transactions = (index == 1).then(|| aborted.to_vec());
+            if index == 1 && version >= 11 {
+                data.preferred_read_replica = 6.into();
+            }
             if index == 2 && version >= 12 {
                 data.diverging_epoch = EpochEndOffset::default().with_epoch(3).with_end_offset(4);
             }

@@ -37,6 +37,10 @@ pub struct Wanted {
     pub bytes_max: i32,
     pub leader_epoch: i32,
     pub last_fetched_epoch: i32,
+    /// Of a follower: where its log starts; -1 if it does not say.
+    pub log_start: Offset,
+    /// Of a follower: the high watermark it knows; the largest number if it does not say (KIP-1166).
+    pub high_watermark: Offset,
 }
 
 /// What the client was last told of a partition; `None` until it was told, and again after an error.
@@ -258,7 +262,14 @@ mod tests {
     }
 
     fn wanted(offset: Offset) -> Wanted {
-        Wanted { offset, bytes_max: 100, leader_epoch: -1, last_fetched_epoch: -1 }
+        Wanted {
+            offset,
+            bytes_max: 100,
+            leader_epoch: -1,
+            last_fetched_epoch: -1,
+            log_start: -1,
+            high_watermark: Offset::MAX,
+        }
     }
 
     fn ask(id: i32, epoch: i32, wanted: Vec<(FetchKey, Wanted)>, forgotten: Vec<FetchKey>) -> SessionAsk {

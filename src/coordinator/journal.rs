@@ -60,6 +60,7 @@ impl Journal for PartitionJournal {
                 isolation: Isolation::LogEnd,
                 leader_epoch: -1,
                 last_fetched_epoch: -1,
+                leader_only: true,
             };
             let read = partition.read(ask).await?;
             let mut bytes = BytesMut::with_capacity(read.batches.iter().map(Bytes::len).sum());

@@ -7,9 +7,11 @@
 mod cleaner;
 mod disk_watch;
 mod log_dirs;
+mod neighbours;
 mod partition;
 mod producers;
 mod reconciler;
+mod replicas;
 mod retention;
 mod waiters;
 
@@ -23,9 +25,14 @@ use tokio::sync::watch;
 pub use cleaner::{Cleaner, CleanerFigures};
 pub use disk_watch::DiskWatch;
 pub use log_dirs::{HostedLog, LogDir};
-pub use partition::{AppendRefused, Divergence, Isolation, LogOffsets, Meters, Origin, Partition, Read, ReadAsk};
+pub use neighbours::{Neighbours, ReplicationFigures};
+pub use partition::{
+    AppendRefused, Assumed, Divergence, FetchPosition, FollowFailure, FromLeader, Isolation, LogOffsets, Meters,
+    Origin, Partition, Read, ReadAsk,
+};
 pub use producers::ActiveProducer;
 pub use reconciler::Reconciler;
+pub use replicas::FollowerFetch;
 pub use retention::RetentionSweep;
 pub use waiters::{Commit, FetchWait};
 
@@ -38,6 +45,8 @@ use crate::storage::dirs::{DataDir, LockedDir};
 pub enum PartitionEvent {
     /// This broker leads it now, in this epoch.
     Leading(Arc<Partition>, LeaderEpoch),
+    /// Another broker leads it in this epoch, or none: this one does not any more.
+    Following(Arc<Partition>, LeaderEpoch),
     /// It is gone from this broker.
     Gone(Arc<Partition>),
 }
@@ -52,7 +61,7 @@ pub struct LostDir {
 }
 
 struct Inner {
-    node: BrokerId,
+    neighbours: Arc<Neighbours>,
     directories: Vec<Arc<DataDir>>,
     /// In the order of `log.dirs`.
     lost: Vec<LostDir>,
@@ -68,10 +77,10 @@ pub struct Partitions(Arc<Inner>);
 
 impl Partitions {
     /// Hosts nothing yet; a [`Reconciler`] fills it.
-    pub fn new(node: BrokerId, directories: Vec<Arc<DataDir>>, lost: Vec<LostDir>) -> Partitions {
+    pub fn new(neighbours: Arc<Neighbours>, directories: Vec<Arc<DataDir>>, lost: Vec<LostDir>) -> Partitions {
         let (reconciled, _) = watch::channel(-1);
         Partitions(Arc::new(Inner {
-            node,
+            neighbours,
             directories,
             lost,
             hosted: RwLock::default(),
@@ -100,7 +109,12 @@ impl Partitions {
     }
 
     pub fn node(&self) -> BrokerId {
-        self.0.node
+        self.0.neighbours.node
+    }
+
+    /// The brokers around this one.
+    pub fn neighbours(&self) -> &Arc<Neighbours> {
+        &self.0.neighbours
     }
 
     /// The data directories: id and path.

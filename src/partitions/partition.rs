@@ -1,28 +1,38 @@
 //! One hosted partition: its role, its log, its high watermark, and who waits on them.
 //!
 //! Invariants: `log_start ≤ last_stable ≤ high_watermark ≤ durable_end ≤ log_end`. The high watermark never moves back
-//! and never passes what is on stable storage here, so no consumer sees a record that a power cut can take away. One
-//! short mutex per partition, never held across an await; offsets are assigned and writes queued under it, so the
-//! lane's order is the order of offsets.
+//! (but with a cut of what was committed, after an unclean election) and never passes what is on stable storage here,
+//! so no consumer sees a record that a power cut can take away. One short mutex per partition, never held across an
+//! await; offsets are assigned and writes queued under it, so the lane's order is the order of offsets.
 
 mod cleaning;
+mod following;
+mod leading;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 pub use cleaning::{Dirty, PassEnd};
+pub use following::{FetchPosition, FollowFailure, FromLeader};
+pub use leading::Assumed;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
+use super::neighbours::Neighbours;
 use super::producers::ActiveProducer;
+use super::replicas::Replicas;
 use super::waiters::{Commit, FetchWait, Waiters};
 use crate::config::{CompressionType, TimestampType, TopicSettings};
 use crate::env::{BoxFuture, Env};
 use crate::error::ErrorCode;
-use crate::ids::{KafkaUuid, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition, TopicName, WallMillis};
+use crate::ids::{
+    BrokerId, KafkaUuid, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition, TopicName, WallMillis,
+};
 use crate::records::{self, BatchHeader, Checked, Compression, ProduceRefused, ProduceRules, Timestamps};
 use crate::sabotage;
 use crate::storage::engine::Poisoned;
@@ -103,6 +113,8 @@ pub struct ReadAsk {
     pub leader_epoch: LeaderEpoch,
     /// The epoch of the last record the reader has, -1 to skip the check (KIP-595).
     pub last_fetched_epoch: LeaderEpoch,
+    /// Only the leader may answer (KIP-392).
+    pub leader_only: bool,
 }
 
 /// Where a reader's log and ours part.
@@ -135,6 +147,8 @@ pub struct Meters {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Role {
     Leading(LeaderEpoch),
+    /// Somebody else leads in this epoch, or nobody.
+    Following(LeaderEpoch),
     /// Why requests are refused.
     Offline(ErrorCode),
 }
@@ -146,6 +160,15 @@ struct Core {
     durable_end: Offset,
     high_watermark: Offset,
     waiters: Waiters,
+    /// Of the newest registration that was taken into effect.
+    partition_epoch: i32,
+    /// What a leader knows of its replicas; `None` for a follower.
+    replicas: Option<Replicas>,
+    /// Whom a follower follows, and what that leader last said is committed.
+    leader: Option<BrokerId>,
+    leader_high_watermark: Offset,
+    /// Cuts so far: what was read of the log before one says nothing of it any more.
+    cuts: u64,
 }
 
 /// A partition that this broker hosts.
@@ -153,6 +176,9 @@ pub struct Partition {
     id: TopicIdPartition,
     topic: TopicName,
     env: Env,
+    neighbours: Arc<Neighbours>,
+    /// The origin of the times in `replicas`.
+    born: Instant,
     settings: ArcSwap<TopicSettings>,
     core: Mutex<Core>,
     pub meters: Meters,
@@ -160,28 +186,52 @@ pub struct Partition {
 
 impl Partition {
     /// Hosts `log`, offline until it is told its role.
-    pub fn host(env: &Env, topic: TopicName, log: PartitionLog, settings: Arc<TopicSettings>) -> Partition {
+    pub fn host(
+        env: &Env,
+        neighbours: &Arc<Neighbours>,
+        topic: TopicName,
+        log: PartitionLog,
+        settings: Arc<TopicSettings>,
+    ) -> Partition {
         let id = log.id();
         let high_watermark = log.stored_high_watermark().max(log.log_start());
         let durable_end = log.log_end();
-        let role = Role::Offline(ErrorCode::NotLeaderOrFollower);
-        let core = Core { role, log: Some(log), durable_end, high_watermark, waiters: Waiters::default() };
-        Partition::with(env, id, topic, settings, core)
+        let core = Core {
+            log: Some(log),
+            durable_end,
+            high_watermark,
+            leader_high_watermark: high_watermark,
+            ..Core::without_log(ErrorCode::NotLeaderOrFollower)
+        };
+        Partition::with(env, neighbours, (id, topic), settings, core)
     }
 
     /// Stands for a partition whose log lies in a directory that is lost, or has no directory to lie in: every request
     /// is refused.
-    pub fn lost(env: &Env, id: TopicIdPartition, topic: TopicName, settings: Arc<TopicSettings>) -> Partition {
-        let role = Role::Offline(ErrorCode::KafkaStorageError);
-        let core = Core { role, log: None, durable_end: 0, high_watermark: 0, waiters: Waiters::default() };
-        Partition::with(env, id, topic, settings, core)
+    pub fn lost(
+        env: &Env,
+        neighbours: &Arc<Neighbours>,
+        id: TopicIdPartition,
+        topic: TopicName,
+        settings: Arc<TopicSettings>,
+    ) -> Partition {
+        let core = Core::without_log(ErrorCode::KafkaStorageError);
+        Partition::with(env, neighbours, (id, topic), settings, core)
     }
 
-    fn with(env: &Env, id: TopicIdPartition, topic: TopicName, settings: Arc<TopicSettings>, core: Core) -> Partition {
+    fn with(
+        env: &Env,
+        neighbours: &Arc<Neighbours>,
+        (id, topic): (TopicIdPartition, TopicName),
+        settings: Arc<TopicSettings>,
+        core: Core,
+    ) -> Partition {
         Partition {
             id,
             topic,
             env: env.clone(),
+            neighbours: neighbours.clone(),
+            born: env.now(),
             settings: ArcSwap::new(settings),
             core: Mutex::new(core),
             meters: Meters::default(),
@@ -218,28 +268,13 @@ impl Partition {
     pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
         match self.core.lock().role {
             Role::Leading(epoch) => Some(epoch),
-            Role::Offline(_) => None,
+            Role::Following(_) | Role::Offline(_) => None,
         }
     }
 
-    /// Takes leadership in `epoch`, if that is news: enters it in the epoch history. With this broker as the only in-
-    /// sync replica, everything durable is committed.
-    pub fn lead(self: &Arc<Self>, epoch: LeaderEpoch) -> bool {
-        let mut core = self.core.lock();
-        if matches!(core.role, Role::Leading(held) if held >= epoch) {
-            return false;
-        }
-        let partition = self.clone();
-        let Some(log) = core.log.as_mut() else { return false };
-        let entered = log.begin_epoch(epoch, move |fate| partition.written(None, fate));
-        if entered.is_err() {
-            core.role = Role::Offline(ErrorCode::KafkaStorageError);
-            return false;
-        }
-        core.role = Role::Leading(epoch);
-        let durable = core.durable_end;
-        core.advance(durable);
-        true
+    /// True if this replica answers readers: as leader, or as follower if that is allowed.
+    pub fn serves(&self, leader_only: bool) -> bool {
+        self.core.lock().check_epoch(-1, leader_only).is_ok()
     }
 
     /// Appends one batch. Refuses before an offset is assigned, or assigns and queues the write;
@@ -289,6 +324,7 @@ impl Partition {
             self.meters.messages_in.fetch_add(count, Ordering::Relaxed);
             self.meters.bytes_in.fetch_add(bytes, Ordering::Relaxed);
         }
+        core.waiters.appended();
         if sabotage::on("high-watermark-ahead") {
             core.advance(appended.end_offset);
         }
@@ -299,10 +335,7 @@ impl Partition {
     fn written(&self, end: Option<Offset>, fate: Result<(), Poisoned>) {
         let mut core = self.core.lock();
         match (fate, end) {
-            (Ok(()), Some(end)) => {
-                core.durable_end = core.durable_end.max(end);
-                core.advance(end);
-            }
+            (Ok(()), Some(end)) => self.stored(&mut core, end),
             (Ok(()), None) => {}
             (Err(_), _) => core.resign(ErrorCode::KafkaStorageError),
         }
@@ -314,17 +347,11 @@ impl Partition {
         if core.high_watermark >= end || sabotage::on("ack-before-write") {
             return Box::pin(std::future::ready(Ok(())));
         }
-        if let Role::Offline(code) = core.role {
+        if let Err(code) = core.leading() {
             return Box::pin(std::future::ready(Err(code)));
         }
         let outcome = core.waiters.commit(end);
         Box::pin(async move { outcome.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower)) })
-    }
-
-    /// As [`Partition::committed`], but `REQUEST_TIMED_OUT` after `timeout`; the record stays in the log either way.
-    pub fn committed_within(&self, end: Offset, timeout: Duration) -> BoxFuture<'static, Commit> {
-        let (env, committed) = (self.env.clone(), self.committed(end));
-        Box::pin(async move { env.timeout(timeout, committed).await.unwrap_or(Err(ErrorCode::RequestTimedOut)) })
     }
 
     /// Start, stable, committed and end offsets; an error if this broker does not lead.
@@ -363,7 +390,16 @@ impl Partition {
 
     /// Reads whole batches below the isolation's bound.
     pub async fn read(&self, ask: ReadAsk) -> Result<Read, ErrorCode> {
-        let (offsets, planned) = match self.plan_read(&ask)? {
+        let planned = {
+            let core = self.core.lock();
+            core.check_epoch(ask.leader_epoch, ask.leader_only)?;
+            core.plan_read(&ask)?
+        };
+        self.carry_out(planned).await
+    }
+
+    async fn carry_out(&self, planned: Planned) -> Result<Read, ErrorCode> {
+        let (offsets, planned) = match planned {
             Planned::Diverges(offsets, diverging) => {
                 return Ok(Read { batches: Vec::new(), offsets, diverging: Some(diverging) });
             }
@@ -375,30 +411,6 @@ impl Partition {
             ErrorCode::KafkaStorageError
         })?;
         Ok(Read { batches, offsets, diverging: None })
-    }
-
-    fn plan_read(&self, ask: &ReadAsk) -> Result<Planned, ErrorCode> {
-        let core = self.core.lock();
-        core.check_epoch(ask.leader_epoch)?;
-        let offsets = core.offsets()?;
-        let log = core.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        if ask.from < offsets.log_start || ask.from > offsets.log_end {
-            return Err(ErrorCode::OffsetOutOfRange);
-        }
-        if ask.last_fetched_epoch >= 0 {
-            let (epoch, end_offset) = log.epochs().end_offset_for(ask.last_fetched_epoch, offsets.log_end);
-            if epoch < 0 || end_offset < 0 {
-                return Err(ErrorCode::OffsetOutOfRange);
-            }
-            if epoch < ask.last_fetched_epoch || end_offset < ask.from {
-                return Ok(Planned::Diverges(offsets, Divergence { epoch, end_offset }));
-            }
-        }
-        let up_to = offsets.bound(ask.isolation);
-        match log.read(ask.from, up_to, ask.bytes_max, ask.at_least_one) {
-            Ok(batches) => Ok(Planned::Found(offsets, batches)),
-            Err(work) => Ok(Planned::Cold(offsets, work)),
-        }
     }
 
     /// Bytes that a read would give now, at most `bytes_max`; 0 if it would fail.
@@ -442,7 +454,7 @@ impl Partition {
         leader_epoch: LeaderEpoch,
     ) -> Result<crate::storage::log::TimestampLookup, ErrorCode> {
         let core = self.core.lock();
-        core.check_epoch(leader_epoch)?;
+        core.check_epoch(leader_epoch, true)?;
         let up_to = core.offsets()?.bound(isolation);
         core.log.as_ref().map(|log| log.timestamps(up_to)).ok_or(ErrorCode::UnknownTopicOrPartition)
     }
@@ -460,25 +472,9 @@ impl Partition {
         current: LeaderEpoch,
     ) -> Result<(LeaderEpoch, Offset), ErrorCode> {
         let core = self.core.lock();
-        core.check_epoch(current)?;
+        core.check_epoch(current, true)?;
         let log = core.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
         Ok(log.epochs().end_offset_for(epoch, log.log_end()))
-    }
-
-    /// Raises the log start (DeleteRecords); -1 means the high watermark. Returns the low watermark once it is on disk.
-    pub async fn delete_records(self: &Arc<Self>, before: Offset) -> Result<Offset, ErrorCode> {
-        let (done, low_watermark) = {
-            let mut core = self.core.lock();
-            core.leading()?;
-            let high_watermark = core.high_watermark;
-            let before = if before == -1 { high_watermark } else { before };
-            if before < 0 || before > high_watermark {
-                return Err(ErrorCode::OffsetOutOfRange);
-            }
-            let done = self.delete_before(&mut core, before)?;
-            (done, before.max(core.log.as_ref().map_or(0, PartitionLog::log_start)))
-        };
-        done.await.map(|()| low_watermark)
     }
 
     /// Applies retention by time and size, and forgets idle producers.
@@ -568,20 +564,63 @@ impl LogOffsets {
 }
 
 impl Core {
+    fn without_log(code: ErrorCode) -> Core {
+        Core {
+            role: Role::Offline(code),
+            log: None,
+            durable_end: 0,
+            high_watermark: 0,
+            waiters: Waiters::default(),
+            partition_epoch: -1,
+            replicas: None,
+            leader: None,
+            leader_high_watermark: 0,
+            cuts: 0,
+        }
+    }
+
     fn leading(&self) -> Result<LeaderEpoch, ErrorCode> {
         match self.role {
             Role::Leading(epoch) => Ok(epoch),
+            Role::Following(_) => Err(ErrorCode::NotLeaderOrFollower),
             Role::Offline(code) => Err(code),
         }
     }
 
-    fn check_epoch(&self, known: LeaderEpoch) -> Result<(), ErrorCode> {
-        let epoch = self.leading()?;
+    /// Checks the leader epoch that a reader knows against this replica's (`Partition.checkCurrentLeaderEpoch`).
+    fn check_epoch(&self, known: LeaderEpoch, leader_only: bool) -> Result<(), ErrorCode> {
+        let epoch = match self.role {
+            Role::Leading(epoch) | Role::Following(epoch) => epoch,
+            Role::Offline(code) => return Err(code),
+        };
         match known {
             -1 => Ok(()),
             older if older < epoch => Err(ErrorCode::FencedLeaderEpoch),
             newer if newer > epoch => Err(ErrorCode::UnknownLeaderEpoch),
             _ => Ok(()),
+        }?;
+        if leader_only { self.leading().map(drop) } else { Ok(()) }
+    }
+
+    fn plan_read(&self, ask: &ReadAsk) -> Result<Planned, ErrorCode> {
+        let offsets = self.offsets()?;
+        let log = self.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        // Before the offset is looked at: a reader whose log is longer than this one must learn where they part.
+        if ask.last_fetched_epoch >= 0 {
+            let (epoch, end_offset) = log.epochs().end_offset_for(ask.last_fetched_epoch, offsets.log_end);
+            if epoch < 0 || end_offset < 0 {
+                return Err(ErrorCode::OffsetOutOfRange);
+            }
+            if epoch < ask.last_fetched_epoch || end_offset < ask.from {
+                return Ok(Planned::Diverges(offsets, Divergence { epoch, end_offset }));
+            }
+        }
+        if ask.from < offsets.log_start || ask.from > offsets.log_end {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        match log.read(ask.from, offsets.bound(ask.isolation), ask.bytes_max, ask.at_least_one) {
+            Ok(batches) => Ok(Planned::Found(offsets, batches)),
+            Err(work) => Ok(Planned::Cold(offsets, work)),
         }
     }
 
@@ -596,12 +635,16 @@ impl Core {
     fn advance(&mut self, to: Offset) {
         if to > self.high_watermark {
             self.high_watermark = to;
+            if let Some(log) = &mut self.log {
+                log.note_high_watermark(to);
+            }
             self.waiters.advanced(to);
         }
     }
 
     fn resign(&mut self, code: ErrorCode) {
         self.role = Role::Offline(code);
+        self.replicas = None;
         self.waiters.fail(code);
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::log_dirs::absolute;
-use super::{Partition, PartitionEvent, Partitions};
+use super::replicas::ActiveBrokers;
+use super::{Assumed, Partition, PartitionEvent, Partitions};
 use crate::config::{Config, TopicSettings};
 use crate::env::Env;
 use crate::ids::{TopicId, TopicIdPartition, TopicName};
@@ -66,6 +67,9 @@ impl Reconciler {
             self.configured.clear();
             self.defaults = Some(defaults.clone());
         }
+        let active = image.brokers.iter().filter(|broker| image.brokers.is_active(broker.id));
+        let active = ActiveBrokers::new(active.map(|broker| (broker.id, broker.epoch)));
+        self.partitions.neighbours().set_active(active);
         let mut wanted = BTreeSet::new();
         for topic in image.topics.iter() {
             let settings = self.settings_of(image, &defaults, topic.id, &topic.name);
@@ -122,16 +126,19 @@ impl Reconciler {
                 partition
             }
         };
-        if registration.leader == Some(self.partitions.node()) && partition.lead(registration.leader_epoch) {
-            self.events.push(PartitionEvent::Leading(partition, registration.leader_epoch));
+        match partition.assume(registration) {
+            Some(Assumed::Leading(epoch)) => self.events.push(PartitionEvent::Leading(partition, epoch)),
+            Some(Assumed::Following(epoch)) => self.events.push(PartitionEvent::Following(partition, epoch)),
+            None => {}
         }
     }
 
     fn take_up(&mut self, id: TopicIdPartition, topic: &TopicName, settings: &Arc<TopicSettings>) -> Partition {
         let stored = self.found.remove(&id).or_else(|| if self.missing { None } else { self.begin_log(id, topic) });
+        let neighbours = self.partitions.neighbours();
         match stored {
-            Some(log) => Partition::host(&self.env, topic.clone(), log, settings.clone()),
-            None => Partition::lost(&self.env, id, topic.clone(), settings.clone()),
+            Some(log) => Partition::host(&self.env, neighbours, topic.clone(), log, settings.clone()),
+            None => Partition::lost(&self.env, neighbours, id, topic.clone(), settings.clone()),
         }
     }
 

@@ -108,10 +108,12 @@ impl Follower {
                 let index = partition.index();
                 self.groups.start(index, Arc::new(PartitionJournal::new(partition, epoch)));
             }
-            PartitionEvent::Gone(partition) if &**partition.topic() == internal_topics::CONSUMER_OFFSETS => {
+            PartitionEvent::Following(partition, _) | PartitionEvent::Gone(partition)
+                if &**partition.topic() == internal_topics::CONSUMER_OFFSETS =>
+            {
                 self.groups.stop(partition.index());
             }
-            PartitionEvent::Leading(..) | PartitionEvent::Gone(_) => {}
+            PartitionEvent::Leading(..) | PartitionEvent::Following(..) | PartitionEvent::Gone(_) => {}
         }
     }
 

@@ -36,7 +36,7 @@ use crate::metadata::{
     TopicDefaults,
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
-use crate::partitions::{Cleaner, DiskWatch, Partitions, Reconciler, RetentionSweep};
+use crate::partitions::{Cleaner, DiskWatch, Neighbours, Partitions, Reconciler, RetentionSweep};
 use crate::storage::dirs::NotTaken;
 
 use disks::Disks;
@@ -96,10 +96,12 @@ impl Server {
         let data_paths = disks.paths();
         let source = backup::Source::of(&disks, &config);
         let node = BrokerId(config.broker().node_id);
-        let partitions = Partitions::new(node, disks.directories, disks.lost);
-        let quorum_disk = QuorumDisk { store: disks.metadata, id: disks.directory_id, cluster: disks.cluster_id };
-        let metadata = start_metadata(&env, &config, &partitions, quorum_disk, &addresses).await?;
         let shared_config = Arc::new(ArcSwap::from_pointee(config));
+        let lag_ms_max = shared_config.load().broker().replica_lag_time_max_ms.max(0) as u64;
+        let neighbours = Neighbours::new(node, Duration::from_millis(lag_ms_max));
+        let partitions = Partitions::new(neighbours, disks.directories, disks.lost);
+        let quorum_disk = QuorumDisk { store: disks.metadata, id: disks.directory_id, cluster: disks.cluster_id };
+        let metadata = start_metadata(&env, &shared_config.load(), &partitions, quorum_disk, &addresses).await?;
         let reconciler = {
             let (env, partitions, config) = (env.clone(), partitions.clone(), shared_config.clone());
             let of_reconciler = env.clone();

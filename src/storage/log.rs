@@ -6,9 +6,12 @@
 //! or takes a lock of its own: the owner's mutex orders appends, and the engine's lane keeps that order.
 
 mod cleaning;
+mod following;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+pub use following::{Cut, CutPlan, FollowerBatches, FollowerRefused};
 
 use bytes::Bytes;
 

@@ -4,6 +4,8 @@
 //! producer the last [`BATCHES_KEPT`] batches are known. `ongoing` holds exactly the producers with an open
 //! transaction, by its first offset. The whole state can be made again by noting every batch of the log in order.
 
+mod rewind;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};

@@ -6,7 +6,10 @@
 //!   its partitions and reads afresh.
 //! * The first non-empty partition returns its first batch whole even above the limits (KIP-74).
 //! * Above a quota the answer is empty and nothing was fetched: the client asks for the same again, later.
-//! * Followers (replica id ≥ 0) do not exist before replication is built: such a request is refused.
+//! * A follower (replica id ≥ 0) reads up to the leader's log end, and its fetch offset acknowledges everything before.
+//!   It is told early of a high watermark above the one it names (v18), and of a log start above its own.
+//! * From v11 on a follower may answer a consumer, and the leader may send one there that named its rack (KIP-392).
+//! * Followers are under no client quota.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,11 +22,17 @@ use crate::api::fetch_body::{Fetched, FetchedPartition};
 use crate::api::fetch_session::{FetchKey, FetchPlan, News, SessionAsk, Wanted};
 use crate::api::{Body, Context, Reply, Services};
 use crate::error::ErrorCode;
-use crate::ids::TopicIdPartition;
-use crate::partitions::{FetchWait, Isolation, Partition, ReadAsk};
+use crate::ids::{BrokerId, Offset, TopicIdPartition};
+use crate::partitions::{FetchWait, FollowerFetch, Isolation, Partition, ReadAsk};
 
 /// Kafka's debugging consumer reads up to the log end.
 const DEBUGGING_CONSUMER: i32 = -2;
+
+/// From this version on a consumer may read from followers (KIP-392).
+const FROM_FOLLOWERS_SINCE: i16 = 11;
+
+/// How the class that looks at racks is called, behind its package.
+const RACK_AWARE: &str = "RackAwareReplicaSelector";
 
 /// Bytes of an answer without partitions, and of a partition without records.
 const ANSWER_BYTES: usize = 20;
@@ -34,6 +43,10 @@ struct Fetch {
     services: Arc<Services>,
     version: i16,
     isolation: Isolation,
+    /// Id and broker epoch of the follower that asks; `None`: a consumer.
+    follower: Option<(BrokerId, i64)>,
+    /// Other brokers in the rack of the consumer, if that is to be considered and this broker is elsewhere.
+    nearer: Vec<BrokerId>,
     bytes_max: usize,
     bytes_min: usize,
     wanted: Vec<(FetchKey, Wanted)>,
@@ -49,18 +62,21 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
         }
     };
     let isolation = match (replica, request.isolation_level) {
-        (DEBUGGING_CONSUMER, _) => Isolation::LogEnd,
+        (DEBUGGING_CONSUMER | 0.., _) => Isolation::LogEnd,
         (_, 1) => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
     };
-    let limit = ctx.services.config.load().broker().fetch_max_bytes.max(1024);
-    let bytes_max = (request.max_bytes.min(limit).max(0) as usize).min(ctx.fetch_bytes_max());
+    let broker_epoch = if version >= 15 { request.replica_state.replica_epoch } else { -1 };
+    let follower = (replica >= 0).then_some((BrokerId(replica), broker_epoch));
+    let bytes_max = bytes_max(ctx, &request, follower.is_some());
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let FetchPlan { session_id, session, incremental, wanted } = plan;
     let fetch = Fetch {
         services: ctx.services.clone(),
         version,
         isolation,
+        follower,
+        nearer: if follower.is_none() { nearer(ctx, &request.rack_id) } else { Vec::new() },
         bytes_max,
         bytes_min: (request.min_bytes.max(0) as usize).min(bytes_max),
         wanted,
@@ -68,7 +84,7 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
     let ctx = ctx.clone();
     Reply::Later(Box::pin(async move {
         let mut partitions = fetch.run(wait).await;
-        let wait_ms = ctx.throttle_fetch(weight(&partitions));
+        let wait_ms = if fetch.follower.is_some() { 0 } else { ctx.throttle_fetch(weight(&partitions)) };
         if wait_ms > 0 {
             // A session goes on where it was; one that the client has not heard of yet comes to nothing.
             if !incremental {
@@ -81,10 +97,35 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
             let mut session = session.lock();
             partitions.retain(|part| session.tell(&part.key, &news_of(part)) || !incremental);
         }
-        partitions.iter().for_each(FetchedPartition::count);
+        fetch.count(&partitions);
         let answer = Fetched { throttle_time_ms: 0, error: ErrorCode::None, session_id, partitions };
         Body::from_parts(answer.encode(version))
     }))
+}
+
+/// The largest answer: a follower's is its own matter.
+fn bytes_max(ctx: &Context, request: &FetchRequest, is_follower: bool) -> usize {
+    let asked = request.max_bytes.max(0) as usize;
+    if is_follower {
+        return asked;
+    }
+    let limit = ctx.services.config.load().broker().fetch_max_bytes.max(1024);
+    asked.min(limit as usize).min(ctx.fetch_bytes_max())
+}
+
+/// The brokers that serve a consumer in `rack` better than this one, if the rack is to be considered at all
+/// (`RackAwareReplicaSelector`): those in its rack that clients of its listener can reach, unless this broker is there.
+fn nearer(ctx: &Context, rack: &str) -> Vec<BrokerId> {
+    let config = ctx.services.config.load();
+    let by_rack = config.broker().replica_selector_class.as_deref().is_some_and(|class| class.ends_with(RACK_AWARE));
+    if !by_rack || rack.is_empty() || config.broker().broker_rack.as_deref() == Some(rack) {
+        return Vec::new();
+    }
+    let image = ctx.services.metadata.image();
+    let brokers = image.brokers.iter().filter(|broker| broker.rack.as_deref() == Some(rack) && !broker.fenced);
+    let reachable =
+        brokers.filter(|broker| broker.endpoints.iter().any(|endpoint| *endpoint.listener == *ctx.connection.listener));
+    reachable.map(|broker| broker.id).collect()
 }
 
 fn without_partitions(error: ErrorCode, session_id: i32, throttle_time_ms: i32) -> Fetched {
@@ -98,8 +139,8 @@ fn weight(partitions: &[FetchedPartition]) -> usize {
 }
 
 fn plan(ctx: &Context, request: &FetchRequest, replica: i32) -> Result<FetchPlan, ErrorCode> {
-    if !(DEBUGGING_CONSUMER..0).contains(&replica) {
-        return Err(ErrorCode::ClusterAuthorizationFailed);
+    if replica < DEBUGGING_CONSUMER {
+        return Err(ErrorCode::InvalidRequest);
     }
     let key = |topic: &str, id: Uuid, partition| FetchKey { topic: Arc::from(topic), topic_id: id, partition };
     let mut wanted = Vec::new();
@@ -110,6 +151,8 @@ fn plan(ctx: &Context, request: &FetchRequest, replica: i32) -> Result<FetchPlan
                 bytes_max: partition.partition_max_bytes,
                 leader_epoch: partition.current_leader_epoch,
                 last_fetched_epoch: partition.last_fetched_epoch,
+                log_start: partition.log_start_offset,
+                high_watermark: partition.high_watermark,
             };
             wanted.push((key(&topic.topic, topic.topic_id, partition.partition), ask));
         }
@@ -140,14 +183,14 @@ fn news_of(part: &FetchedPartition) -> News {
         log_start: part.log_start,
         has_records: !part.batches.is_empty(),
         is_error,
-        is_special: is_error || part.diverging.is_some(),
+        is_special: is_error || part.diverging.is_some() || part.preferred.is_some(),
     }
 }
 
 impl Fetch {
     /// Reads; if there is not enough yet, waits for news of the partitions and reads again, until `wait` is over.
     async fn run(&self, wait: Duration) -> Vec<FetchedPartition> {
-        let (parts, enough) = self.read().await;
+        let (parts, enough) = self.read(true).await;
         if enough || wait.is_zero() || self.wanted.is_empty() {
             return parts;
         }
@@ -156,18 +199,18 @@ impl Fetch {
         loop {
             let watched = self.watch(&waiting);
             // News between the last read and the registration would be missed: look before waiting.
-            if !watched || self.readable() >= self.bytes_min.max(1) {
-                let (parts, enough) = self.read().await;
+            if !watched || self.has_news() {
+                let (parts, enough) = self.read(false).await;
                 if enough {
                     return parts;
                 }
             }
             let remaining = deadline.saturating_duration_since(self.services.env.now());
             if self.services.env.timeout(remaining, waiting.news()).await.is_none() {
-                return self.read().await.0;
+                return self.read(false).await.0;
             }
-            if self.readable() >= self.bytes_min.max(1) || self.any_lost() {
-                let (parts, enough) = self.read().await;
+            if self.has_news() || self.any_lost() {
+                let (parts, enough) = self.read(false).await;
                 if enough {
                     return parts;
                 }
@@ -193,7 +236,12 @@ impl Fetch {
         let mut watched = true;
         for (key, _) in &self.wanted {
             match self.partition(key) {
-                Ok(partition) => partition.watch(waiting),
+                Ok(partition) => {
+                    partition.watch(waiting);
+                    if self.isolation == Isolation::LogEnd {
+                        partition.watch_end(waiting);
+                    }
+                }
                 Err(_) => watched = false,
             }
         }
@@ -201,7 +249,33 @@ impl Fetch {
     }
 
     fn any_lost(&self) -> bool {
-        self.wanted.iter().any(|(key, _)| self.partition(key).map_or(true, |found| found.leader_epoch().is_none()))
+        let leader_only = self.leader_only();
+        self.wanted.iter().any(|(key, _)| self.partition(key).map_or(true, |found| !found.serves(leader_only)))
+    }
+
+    fn leader_only(&self) -> bool {
+        self.follower.is_some() || self.version < FROM_FOLLOWERS_SINCE
+    }
+
+    /// True if an answer would now say enough.
+    fn has_news(&self) -> bool {
+        self.readable() >= self.bytes_min.max(1) || self.wanted.iter().any(|(key, wanted)| self.is_behind(key, wanted))
+    }
+
+    /// True if a follower should hear of this partition though there are no records for it.
+    fn is_behind(&self, key: &FetchKey, wanted: &Wanted) -> bool {
+        let log_start = if wanted.log_start < 0 { Offset::MAX } else { wanted.log_start };
+        self.follower.is_some()
+            && self.partition(key).is_ok_and(|found| found.has_news_for(wanted.high_watermark, log_start))
+    }
+
+    fn count(&self, partitions: &[FetchedPartition]) {
+        if self.follower.is_some() {
+            let bytes = partitions.iter().map(|part| part.bytes() as u64).sum();
+            self.services.partitions.neighbours().figures.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        } else {
+            partitions.iter().for_each(FetchedPartition::count);
+        }
     }
 
     fn readable(&self) -> usize {
@@ -215,25 +289,36 @@ impl Fetch {
         bytes
     }
 
-    /// One round over all partitions. True if the answer must not wait.
-    async fn read(&self) -> (Vec<FetchedPartition>, bool) {
+    /// One round over all partitions. True if the answer must not wait. The first round takes note of how far a
+    /// follower is.
+    async fn read(&self, first: bool) -> (Vec<FetchedPartition>, bool) {
         let mut parts = Vec::with_capacity(self.wanted.len());
         let (mut bytes, mut urgent) = (0usize, false);
         for (key, wanted) in &self.wanted {
-            let part = match self.read_one(key, wanted, bytes).await {
+            let part = match self.read_one(key, wanted, bytes, first).await {
                 Ok(part) => part,
                 Err(error) => FetchedPartition::refused(key.clone(), error),
             };
             bytes += part.bytes();
-            urgent |= part.error.is_error() || part.diverging.is_some();
+            urgent |= part.error.is_error() || part.diverging.is_some() || part.preferred.is_some();
+            urgent |= self.is_behind(key, wanted);
             parts.push(part);
         }
         (parts, urgent || bytes >= self.bytes_min)
     }
 
-    async fn read_one(&self, key: &FetchKey, wanted: &Wanted, bytes: usize) -> Result<FetchedPartition, ErrorCode> {
+    async fn read_one(
+        &self,
+        key: &FetchKey,
+        wanted: &Wanted,
+        bytes: usize,
+        first: bool,
+    ) -> Result<FetchedPartition, ErrorCode> {
         let partition = self.partition(key)?;
-        partition.meters.fetch_requests.fetch_add(1, Ordering::Relaxed);
+        if self.follower.is_none() {
+            partition.meters.fetch_requests.fetch_add(1, Ordering::Relaxed);
+        }
+        let preferred = partition.best_follower(&self.nearer, wanted.offset);
         let left = self.bytes_max.saturating_sub(bytes);
         let ask = ReadAsk {
             from: wanted.offset,
@@ -242,9 +327,21 @@ impl Fetch {
             isolation: self.isolation,
             leader_epoch: wanted.leader_epoch,
             last_fetched_epoch: wanted.last_fetched_epoch,
+            leader_only: self.leader_only(),
         };
-        let read = partition.read(ask).await.inspect_err(|_| {
-            partition.meters.failed_fetch.fetch_add(1, Ordering::Relaxed);
+        // Whom a follower serves better gets no records here, only its name.
+        let ask = if preferred.is_some() { ReadAsk { bytes_max: 0, at_least_one: false, ..ask } } else { ask };
+        let read = match self.follower {
+            Some((id, broker_epoch)) if first => {
+                let fetch = FollowerFetch { id, broker_epoch, offset: wanted.offset, log_start: wanted.log_start };
+                partition.replicate(ask, fetch).await
+            }
+            _ => partition.read(ask).await,
+        };
+        let read = read.inspect_err(|_| {
+            if self.follower.is_none() {
+                partition.meters.failed_fetch.fetch_add(1, Ordering::Relaxed);
+            }
         })?;
         Ok(FetchedPartition {
             key: key.clone(),
@@ -254,6 +351,7 @@ impl Fetch {
             log_start: read.offsets.log_start,
             aborted: (self.isolation == Isolation::ReadCommitted).then(Vec::new),
             diverging: read.diverging,
+            preferred,
             batches: read.batches,
             source: Some(partition),
         })

@@ -126,7 +126,7 @@ async fn append(
     match appended {
         Ok((partition, appended)) => {
             // Registered here, in order, so that the wait cannot miss the commit. With acks=0 nobody waits.
-            let commit = (acks != 0).then(|| partition.committed_within(appended.end_offset, timeout));
+            let commit = (acks != 0).then(|| partition.acknowledged(appended.end_offset, acks == -1, timeout));
             Outcome::Waiting(partition, appended, commit)
         }
         Err(refused) => Outcome::Refused(refused),
@@ -140,10 +140,7 @@ async fn try_append(
     records: Option<Bytes>,
     acks: i16,
 ) -> Result<(Arc<Partition>, Appended), AppendRefused> {
-    let registration = usize::try_from(index)
-        .ok()
-        .and_then(|index| topic.partitions.get(index))
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let partition = ctx.services.partitions.hosted(TopicIdPartition { topic: topic.id, partition: index })?;
     partition.meters.produce_requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let records = records.filter(|records| !records.is_empty()).ok_or_else(|| AppendRefused {
@@ -158,9 +155,8 @@ async fn try_append(
     if header.is_ok_and(|header| header.is_transactional()) {
         return Err(ErrorCode::InvalidTxnState.into());
     }
-    let min_isr = (partition.settings().min_insync_replicas.max(1) as usize).min(registration.replicas.len());
-    if acks == -1 && registration.isr.len() < min_isr {
-        return Err(ErrorCode::NotEnoughReplicas.into());
+    if acks == -1 {
+        partition.check_in_sync()?;
     }
     let appended = partition.append_produced(records).await.inspect_err(|_| {
         partition.meters.failed_produce.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

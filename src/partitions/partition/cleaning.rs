@@ -83,7 +83,7 @@ impl Partition {
     pub async fn clean(self: &Arc<Self>, keys: KeyOffsets, pace: &Pace) -> Result<PassFigures, PassEnd> {
         let settings = self.settings();
         let horizon = Horizon { now_ms: self.env.wall_ms(), delete_retention_ms: settings.delete_retention_ms };
-        let mut pass = {
+        let (mut pass, cuts) = {
             let core = self.core.lock();
             let (log, stable) = core.cleanable().ok_or(PassEnd::Moot)?;
             let dirt = log.dirt(&self.dirt_rules(), stable, horizon.now_ms);
@@ -91,7 +91,7 @@ impl Partition {
             if dirt.dirty_bytes == 0 {
                 return Err(PassEnd::Moot);
             }
-            log.pass(dirt, stable, horizon, keys)
+            (log.pass(dirt, stable, horizon, keys), core.cuts)
         };
         let mut figures = PassFigures::default();
         for chunk in pass.dirty_chunks() {
@@ -116,10 +116,10 @@ impl Partition {
             figures.bytes_read += chunk.bytes;
             figures.bytes_written += written;
             figures.bytes_freed += chunk.bytes.saturating_sub(rewrite.bytes) + written;
-            self.replace(rewrite).await?;
+            self.replace(rewrite, cuts).await?;
             pace.moved(&self.env, chunk.bytes + written).await;
         }
-        self.finish_pass(pass.end()).await?;
+        self.finish_pass(pass.end(), cuts).await?;
         Ok(figures)
     }
 
@@ -147,23 +147,23 @@ impl Partition {
         }
     }
 
-    async fn replace(&self, rewrite: Rewrite) -> Result<(), PassEnd> {
+    async fn replace(&self, rewrite: Rewrite, cuts: u64) -> Result<(), PassEnd> {
         let settings = self.settings();
         let span_ms_max = if settings.cleanup_policy.delete { super::chunk_span(&settings) } else { i64::MAX };
         let (told, outcome) = oneshot::channel();
         let submitted = {
             let mut core = self.core.lock();
-            let log = core.log.as_mut().ok_or(PassEnd::Moot)?;
+            let log = core.uncut(cuts)?;
             log.replace(rewrite, span_ms_max, tell(told)).map_err(|_| PassEnd::Moot)?
         };
         if submitted { on_disk(outcome).await } else { Ok(()) }
     }
 
-    async fn finish_pass(&self, cleaned_to: Offset) -> Result<(), PassEnd> {
+    async fn finish_pass(&self, cleaned_to: Offset, cuts: u64) -> Result<(), PassEnd> {
         let (told, outcome) = oneshot::channel();
         {
             let mut core = self.core.lock();
-            let log = core.log.as_mut().ok_or(PassEnd::Moot)?;
+            let log = core.uncut(cuts)?;
             log.finish_pass(cleaned_to, tell(told)).map_err(|_| PassEnd::Moot)?;
         }
         on_disk(outcome).await
@@ -190,6 +190,11 @@ fn oldest_ms(batches: &[bytes::Bytes]) -> Option<WallMillis> {
 }
 
 impl Core {
+    /// The log, if it was not cut since there were `cuts`: what a pass has read may not be there any more.
+    fn uncut(&mut self, cuts: u64) -> Result<&mut PartitionLog, PassEnd> {
+        self.log.as_mut().filter(|_| self.cuts == cuts).ok_or(PassEnd::Moot)
+    }
+
     /// The log and its last stable offset; `None` if the partition is gone or its disk failed.
     fn cleanable(&self) -> Option<(&PartitionLog, Offset)> {
         let log = self.log.as_ref().filter(|log| !log.is_offline())?;
