@@ -31,7 +31,7 @@ use crate::env::Env;
 use crate::http::{Collector, broker_state};
 use crate::ids::{BrokerId, internal_topics};
 use crate::metadata::{
-    BrokerProfile, Endpoint, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap, TopicDefaults,
+    BrokerProfile, Endpoint, Metadata, MetadataOptions, QuorumSettings, ResourceKind, Rules, SettingMap, TopicDefaults,
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
 use crate::partitions::{Cleaner, DiskWatch, Partitions, Reconciler, RetentionSweep};
@@ -242,6 +242,7 @@ async fn start_metadata(
             features,
             log_dirs: disks.directories.iter().map(|directory| directory.id).collect(),
         },
+        quorum: QuorumSettings::default(),
         bootstrap_features,
         // What counts as in sync is the cluster's to say, not each broker's (KIP-966): Kafka writes it down as well.
         bootstrap_settings: SettingMap::from([(MIN_ISR.to_owned(), broker.min_insync_replicas.to_string())]),
