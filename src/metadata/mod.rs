@@ -11,6 +11,8 @@ mod asks;
 mod broker_asks;
 mod brokers;
 mod client_quotas;
+#[cfg(test)]
+mod cluster_tests;
 mod controller;
 mod directories;
 mod duties;
@@ -39,6 +41,7 @@ mod topics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 pub use asks::{Elected, MutationQuota};
@@ -57,10 +60,10 @@ pub use image::{ActiveController, ClusterImage, ImageIndex, Misfit};
 pub use isr::{AlterPartition, Altered, AlteredPartition};
 pub use partition::{PartitionChange, PartitionRegistration, directory};
 pub use partition_change::Election;
-pub use quorum::StartError;
 pub use quorum::rocks_store::RocksMetaStore;
 pub use quorum::store::{MemoryStore, MetaStore, Write};
-pub use quorum::stored::{StoredEntry, StoredMetadata, StoredPayload, write_bootstrap};
+pub use quorum::stored::{StoredEntry, StoredMetadata, StoredPayload, write_bootstrap, write_first_voters};
+pub use quorum::{Member, MemberEndpoint, QuorumSettings, StartError, Timing, VoterId};
 pub use reassignments::{Reassignment, is_under_way};
 pub use record::{BrokerChange, MetadataRecord};
 pub use remote::protocol_name;
@@ -71,9 +74,9 @@ pub use topics::{CreatedTopic, Growth, NewTopic, Topic, TopicDefaults, Topics};
 use crate::env::Env;
 use crate::error::ApiError;
 use crate::ids::{BrokerId, KafkaUuid, PartitionIndex, TopicId};
-use crate::metadata::controller::{Asks, Controller};
-use crate::metadata::quorum::stored::read_bootstrap;
-use crate::metadata::quorum::{Quorum, QuorumOptions};
+use crate::metadata::controller::{Asks, Controller, Desk, not_controller};
+use crate::metadata::quorum::stored::{read_bootstrap, read_first_voters};
+use crate::metadata::quorum::{Outside, Published, Quorum, QuorumOptions};
 use crate::metadata::remote::Links;
 use crate::metadata::sessions::Sessions;
 use crate::peer::Address;
@@ -101,6 +104,7 @@ pub struct MetadataOptions {
     /// The cluster this node must belong to; a new cluster without one draws its own.
     pub cluster_id: Option<KafkaUuid>,
     pub broker: BrokerProfile,
+    pub quorum: QuorumSettings,
     /// Levels a new cluster finalizes.
     pub bootstrap_features: Vec<(String, i16)>,
     /// Cluster-wide broker settings that a new cluster writes down.
@@ -118,8 +122,8 @@ pub const SNAPSHOT_LOG_BYTES: u64 = 1 << 20;
 #[derive(Clone)]
 pub struct Metadata {
     env: Env,
-    quorum: Quorum,
-    asks: Asks,
+    published: Arc<Published>,
+    part: Part,
     ended: watch::Receiver<Option<String>>,
     /// What this broker says of itself, whenever it registers.
     registration: Arc<Registration>,
@@ -131,13 +135,66 @@ pub struct Metadata {
     links: Arc<Links>,
 }
 
+/// The part of this node in the quorum.
+#[derive(Clone)]
+enum Part {
+    Controller {
+        quorum: Quorum,
+        asks: Asks,
+        active: watch::Receiver<Option<i32>>,
+    },
+    /// It follows from outside.
+    Outside {
+        outside: Outside,
+        end: Arc<watch::Sender<Option<String>>>,
+    },
+}
+
 impl Metadata {
-    /// Starts this node as the only voter. Its broker is registered by whoever keeps it alive
-    /// ([`Metadata::register_broker`], [`Metadata::heartbeat`]).
+    /// Starts this node's part in the metadata. A controller that is all of the quorum is active when this returns.
+    /// Otherwise this returns before anything is known: controllers find each other while their listeners serve
+    /// [`Metadata::peer_message`]. The broker is registered by whoever keeps it alive ([`Metadata::register_broker`],
+    /// [`Metadata::heartbeat`]).
     pub async fn start(env: &Env, options: MetadataOptions) -> Result<Metadata, StartError> {
-        let MetadataOptions { ref store, node, directory, snapshot_log_bytes, .. } = options;
-        let store = store.clone();
-        let quorum = Quorum::start(env, QuorumOptions { store, node, directory, snapshot_log_bytes }).await?;
+        let incarnation = env.random_uuid();
+        let BrokerProfile { rack, endpoints, features, log_dirs, previous_epoch } = options.broker.clone();
+        let id = options.node;
+        let registration = Registration { id, incarnation, rack, endpoints, features, log_dirs, previous_epoch };
+        let registration = Arc::new(registration);
+        if options.quorum.controller {
+            Metadata::start_controller(env, options, registration).await
+        } else {
+            let cluster_id = options.cluster_id.unwrap_or_default();
+            let outside = Outside::start(env, options.node, options.directory, cluster_id, &options.quorum);
+            let (end, ended) = watch::channel(None);
+            let published = outside.published().clone();
+            let part = Part::Outside { outside, end: Arc::new(end) };
+            let settings = Arc::new(options.rules.controller);
+            let (env, sessions, links) = (env.clone(), Sessions::default(), Arc::default());
+            Ok(Metadata { env, published, part, ended, registration, cluster_id, settings, sessions, links })
+        }
+    }
+
+    async fn start_controller(
+        env: &Env,
+        options: MetadataOptions,
+        registration: Arc<Registration>,
+    ) -> Result<Metadata, StartError> {
+        let MetadataOptions { node, directory, snapshot_log_bytes, .. } = options;
+        let store = options.store.clone();
+        let read = move || Ok::<_, std::io::Error>((read_bootstrap(&*store)?, read_first_voters(&*store)?));
+        let (formatted, first_voters) = env.blocking(read).await?;
+        let quorum_options = QuorumOptions {
+            store: options.store,
+            node,
+            directory,
+            cluster_id: options.cluster_id.unwrap_or_default(),
+            founding: options.quorum.founding(node, first_voters)?,
+            seeds: options.quorum.seeds(),
+            timing: options.quorum.timing,
+            snapshot_log_bytes,
+        };
+        let quorum = Quorum::start(env, quorum_options).await?;
         let known = quorum.image().cluster_id;
         let asked = options.cluster_id.unwrap_or(known);
         if !known.is_zero() && asked != known {
@@ -145,23 +202,23 @@ impl Metadata {
             return Err(StartError::Identity(format!("it is of cluster {known}, this is cluster {asked}")));
         }
         let cluster_id = if asked.is_zero() { env.random_uuid() } else { asked };
-        let incarnation = env.random_uuid();
-        let identity = ActiveController { node, directory, incarnation };
-        let formatted = {
-            let store = options.store.clone();
-            env.blocking(move || read_bootstrap(&*store)).await?
-        };
+        let identity = ActiveController { node, directory, incarnation: registration.incarnation };
         let bootstrap = bootstrap(cluster_id, formatted, options.bootstrap_features, options.bootstrap_settings);
         let settings = Arc::new(options.rules.controller.clone());
-        let (controller, asks) = Controller::new(env, quorum.clone(), options.rules, identity, bootstrap);
+        let (controller, desk) = Controller::new(env, quorum.clone(), options.rules, identity, bootstrap);
         let ended = supervise(env, controller);
-
-        let BrokerProfile { rack, endpoints, features, log_dirs, previous_epoch } = options.broker;
-        let registration = Registration { id: node, incarnation, rack, endpoints, features, log_dirs, previous_epoch };
-        let registration = Arc::new(registration);
+        let Desk { asks, active } = desk;
+        let published = quorum.published().clone();
+        let part = Part::Controller { quorum: quorum.clone(), asks, active };
         let (sessions, links) = (Sessions::default(), Arc::default());
         let env = env.clone();
-        let metadata = Metadata { env, quorum, asks, ended, registration, cluster_id, settings, sessions, links };
+        let metadata = Metadata { env, published, part, ended, registration, cluster_id, settings, sessions, links };
+        if quorum.is_alone()
+            && let Err(why) = metadata.until_active().await
+        {
+            quorum.shutdown().await;
+            return Err(StartError::Quorum(why));
+        }
         metadata.env.spawn(metadata.clone().watch_the_clock());
         Ok(metadata)
     }
@@ -171,24 +228,55 @@ impl Metadata {
         &self.registration
     }
 
-    /// True if this node is the active controller.
-    pub fn is_active(&self) -> bool {
-        self.image().controller.is_some_and(|active| active.incarnation == self.registration.incarnation)
+    /// Waits until this controller, which nobody can outvote, is active.
+    async fn until_active(&self) -> Result<(), String> {
+        let Part::Controller { active, .. } = &self.part else { return Ok(()) };
+        let (mut active, ended) = (active.clone(), self.ended.clone());
+        if active.wait_for(Option::is_some).await.is_err() {
+            return Err(ended.borrow().clone().unwrap_or_else(|| "the metadata controller has ended".into()));
+        }
+        Ok(())
     }
 
-    /// The active controller as far as this node knows, and where it listens.
-    pub fn active_controller(&self) -> Option<(BrokerId, Address)> {
-        None
-    }
-
-    /// The newest image.
+    /// The newest image; an empty one before this node has heard of any.
     pub fn image(&self) -> Arc<ClusterImage> {
-        self.quorum.image()
+        self.published.image()
     }
 
     /// Hears of every newer image; images in between may be skipped.
     pub fn watch(&self) -> watch::Receiver<Arc<ClusterImage>> {
-        self.quorum.watch()
+        self.published.watch()
+    }
+
+    /// True if this node is the active controller: its claim has been applied, and it still leads as far as it knows.
+    pub fn is_active(&self) -> bool {
+        matches!(&self.part, Part::Controller { active, .. } if active.borrow().is_some())
+    }
+
+    /// Hears when this node becomes the active controller, with its controller epoch, and when it is so no more. `None`
+    /// if this node is no controller.
+    pub fn watch_active(&self) -> Option<watch::Receiver<Option<i32>>> {
+        match &self.part {
+            Part::Controller { active, .. } => Some(active.clone()),
+            Part::Outside { .. } => None,
+        }
+    }
+
+    /// The newest leader of the quorum that this node knows, and where it listens.
+    pub fn active_controller(&self) -> Option<(BrokerId, Address)> {
+        let (id, address) = match &self.part {
+            Part::Controller { quorum, .. } => quorum.leader()?,
+            Part::Outside { outside, .. } => outside.leader()?,
+        };
+        Some((id, address?))
+    }
+
+    /// Answers a message of the private API ([`crate::wire::PRIVATE_API`]). `NOT_CONTROLLER` if this node is none.
+    pub async fn peer_message(&self, body: Bytes) -> Result<Bytes, ApiError> {
+        match &self.part {
+            Part::Controller { quorum, .. } => Ok(quorum.answer(body).await),
+            Part::Outside { .. } => Err(not_controller()),
+        }
     }
 
     /// The epoch under which this broker is registered; -1 if it is not.
@@ -204,7 +292,10 @@ impl Metadata {
     /// Asks the controller and waits until the answer is applied. `NOT_CONTROLLER`: it had no effect, ask again.
     /// `REQUEST_TIMED_OUT`: it may have an effect.
     pub async fn ask<A: MetadataAsk>(&self, ask: A) -> Result<A::Answer, ApiError> {
-        self.asks.ask(ask).await
+        match &self.part {
+            Part::Controller { asks, .. } => asks.ask(ask).await,
+            Part::Outside { .. } => Err(not_controller()),
+        }
     }
 
     /// Creates topics as far as `quota` goes; answers in the order of `topics`. With `validate` it only says what would
@@ -296,7 +387,13 @@ impl Metadata {
 
     /// Ends in good order; [`Metadata::ended`] returns.
     pub async fn shutdown(&self) {
-        self.quorum.shutdown().await;
+        match &self.part {
+            Part::Controller { quorum, .. } => {
+                quorum.hand_over().await;
+                quorum.shutdown().await;
+            }
+            Part::Outside { end, .. } => _ = end.send_replace(Some("this node has been stopped".into())),
+        }
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn rules() -> Rules {
     Rules { topic_defaults, settings_check: check, controller: ControllerSettings::default() }
 }
 
-fn profile() -> BrokerProfile {
+pub(super) fn profile() -> BrokerProfile {
     let endpoint =
         Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092, protocol: "PLAINTEXT".into() };
     BrokerProfile {
@@ -56,13 +56,14 @@ fn profile() -> BrokerProfile {
     }
 }
 
-fn options(store: &Arc<MemoryStore>) -> MetadataOptions {
+pub(super) fn options(store: &Arc<MemoryStore>) -> MetadataOptions {
     MetadataOptions {
         store: store.clone(),
         node: BrokerId(1),
         directory: KafkaUuid(10),
         cluster_id: None,
         broker: profile(),
+        quorum: QuorumSettings::default(),
         bootstrap_features: vec![("metadata.version".into(), 30), ("transaction.version".into(), 2)],
         bootstrap_settings: SettingMap::from([("min.insync.replicas".into(), "2".into())]),
         rules: rules(),
@@ -78,7 +79,7 @@ fn topic(name: &str) -> NewTopic {
     NewTopic { name: name.into(), partitions: -1, replication_factor: -1, ..NewTopic::default() }
 }
 
-async fn create(metadata: &Metadata, name: &str) -> Result<CreatedTopic, ApiError> {
+pub(super) async fn create(metadata: &Metadata, name: &str) -> Result<CreatedTopic, ApiError> {
     metadata.create_topics(vec![topic(name)], false, MutationQuota::default()).await?.remove(0)
 }
 
@@ -93,6 +94,15 @@ fn lasting(image: &ClusterImage) -> ClusterImage {
     image.brokers = Brokers::default();
     image.topics = Topics::default();
     image
+}
+
+impl Metadata {
+    pub(super) fn quorum(&self) -> &Quorum {
+        match &self.part {
+            Part::Controller { quorum, .. } => quorum,
+            Part::Outside { .. } => panic!("this node has no part in the quorum"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,10 +210,23 @@ async fn a_restart_finds_the_same_image_and_leads_under_a_new_epoch() {
     }
 }
 
+/// A quorum without a controller.
+fn bare(store: Arc<MemoryStore>) -> QuorumOptions {
+    QuorumOptions {
+        store,
+        node: BrokerId(1),
+        directory: KafkaUuid(10),
+        cluster_id: KafkaUuid::ZERO,
+        founding: QuorumSettings::default().founding(BrokerId(1), None).unwrap(),
+        seeds: Vec::new(),
+        timing: Timing::default(),
+        snapshot_log_bytes: u64::MAX,
+    }
+}
+
 /// The image a bare quorum finds in a store, without a controller that adds to it.
 async fn found_in(env: &Env, store: Arc<MemoryStore>) -> Arc<ClusterImage> {
-    let options = QuorumOptions { store, node: BrokerId(1), directory: KafkaUuid(10), snapshot_log_bytes: u64::MAX };
-    let quorum = Quorum::start(env, options).await.unwrap();
+    let quorum = Quorum::start(env, bare(store)).await.unwrap();
     let image = quorum.image();
     quorum.shutdown().await;
     image
@@ -303,8 +326,7 @@ async fn a_restart_needs_no_commit_point() {
 async fn a_stale_stamp_has_no_effect() {
     let env = simulated(1);
     let store = MemoryStore::new();
-    let options = QuorumOptions { store, node: BrokerId(1), directory: KafkaUuid(10), snapshot_log_bytes: u64::MAX };
-    let quorum = Quorum::start(&env, options).await.unwrap();
+    let quorum = Quorum::start(&env, bare(store)).await.unwrap();
     let claim = |epoch, incarnation| MetadataRecord::ControllerClaim {
         epoch,
         node: BrokerId(1),
@@ -342,7 +364,7 @@ async fn a_controller_of_an_earlier_life_changes_nothing_any_more() {
         directory: KafkaUuid(10),
         incarnation: KafkaUuid(99),
     };
-    assert!(matches!(metadata.quorum.propose(index, vec![claim]).await, Proposed::Applied { .. }));
+    assert!(matches!(metadata.quorum().propose(index, vec![claim]).await, Proposed::Applied { .. }));
     assert_eq!(create(&metadata, "a").await.unwrap_err().code, ErrorCode::NotController);
     assert!(create(&metadata, "a").await.is_ok(), "it has claimed anew");
     assert_eq!(metadata.image().index.controller_epoch, index.controller_epoch + 2);

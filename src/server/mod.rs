@@ -11,8 +11,10 @@ mod backup;
 mod disks;
 mod follow;
 mod lifecycle;
+mod quorum;
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +41,7 @@ use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
 use crate::partitions::{Cleaner, DiskWatch, Neighbours, Partitions, Reconciler, RetentionSweep};
 use crate::storage::dirs::NotTaken;
 
-use disks::Disks;
+use disks::{Disks, NewCluster};
 use follow::Follower;
 use lifecycle::{Life, Lifecycle};
 
@@ -66,7 +68,8 @@ pub struct Start {
 pub struct Server {
     env: Env,
     network: Network,
-    life: Life,
+    /// `None` on a node that is no broker.
+    life: Option<Life>,
     services: Arc<Services>,
     collector: Arc<Collector>,
     addresses: Vec<(String, SocketAddr)>,
@@ -76,9 +79,13 @@ pub struct Server {
 impl Server {
     /// Starts a broker on the disks its settings name. The error is a sentence for the operator.
     pub async fn start(env: Env, start: Start) -> Result<Server, String> {
-        let settings = start.loaded.config.broker().clone();
-        let cluster_id = start.cluster_id.clone();
-        let disks = open_disks(&env, settings, cluster_id).await?;
+        let config = &start.loaded.config;
+        let new_cluster = match (&start.cluster_id, quorum::is_one_of_several(config)) {
+            (Some(id), _) => NewCluster::Id(id.clone()),
+            (None, true) => NewCluster::Missing,
+            (None, false) => NewCluster::Draw,
+        };
+        let disks = open_disks(&env, config.broker().clone(), new_cluster).await?;
         Server::start_on(env, start, disks).await
     }
 
@@ -138,8 +145,11 @@ impl Server {
             partitions,
             config: shared_config.clone(),
         };
-        let life = lifecycle.start();
-        life.running().await?;
+        let is_broker = shared_config.load().has_role("broker");
+        let life = is_broker.then(|| lifecycle.start());
+        if let Some(life) = &life {
+            life.running().await?;
+        }
         network.open();
         let state = AtomicU8::new(broker_state::STARTING);
         let collector = Arc::new(Collector { services: services.clone(), network: network.stats(), state });
@@ -174,7 +184,7 @@ impl Server {
         tokio::select! {
             biased;
             why = self.services.metadata.ended() => why,
-            why = self.life.failed() => why,
+            why = async { match &self.life { Some(life) => life.failed().await, None => pending().await } } => why,
         }
     }
 
@@ -187,8 +197,8 @@ impl Server {
     /// Hands over what it leads, answers what is in flight, writes what is queued, closes the disks.
     pub async fn stop(self) {
         self.collector.state.store(broker_state::SHUTTING_DOWN, Ordering::Relaxed);
-        if self.leaves() {
-            self.life.leave().await;
+        if let Some(life) = self.life.as_ref().filter(|_| self.leaves()) {
+            life.leave().await;
         }
         self.network.stop(GRACE).await;
         self.services.metadata.shutdown().await;
@@ -210,11 +220,11 @@ async fn limit(network: Network, mut settings: watch::Receiver<Arc<Config>>) {
 }
 
 /// Opens the disks. A process that was just killed may still hold its locks for a moment: they are waited for.
-async fn open_disks(env: &Env, settings: BrokerSettings, cluster_id: Option<String>) -> Result<Disks, String> {
+async fn open_disks(env: &Env, settings: BrokerSettings, new_cluster: NewCluster) -> Result<Disks, String> {
     let deadline = env.now() + LOCK_PATIENCE;
     loop {
-        let (of_disks, settings, cluster_id) = (env.clone(), settings.clone(), cluster_id.clone());
-        match env.blocking(move || Disks::open(&of_disks, &settings, cluster_id.as_deref())).await {
+        let (of_disks, settings, new_cluster) = (env.clone(), settings.clone(), new_cluster.clone());
+        match env.blocking(move || Disks::open(&of_disks, &settings, &new_cluster)).await {
             Err(NotTaken::InUse(_)) if env.now() < deadline => env.sleep(LOCK_PAUSE).await,
             Err(not_taken) => return Err(not_taken.why()),
             Ok(disks) => return Ok(disks),
@@ -287,6 +297,7 @@ async fn start_metadata(
             log_dirs: partitions.directories().map(|(id, _)| id).collect(),
             previous_epoch,
         },
+        quorum: quorum::settings(config, addresses),
         bootstrap_features,
         // What counts as in sync is the cluster's to say, not each broker's (KIP-966): Kafka writes it down as well.
         bootstrap_settings: SettingMap::from([(MIN_ISR.to_owned(), broker.min_insync_replicas.to_string())]),
