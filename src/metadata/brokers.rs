@@ -10,6 +10,7 @@ use imbl::OrdMap;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, KafkaUuid, Offset};
+use crate::metadata::features::METADATA_VERSION;
 use crate::metadata::image::{ClusterImage, Misfit};
 use crate::metadata::leaders;
 use crate::metadata::partition::directory;
@@ -55,7 +56,7 @@ impl Broker {
         match directory {
             directory::UNASSIGNED | directory::MIGRATING => true,
             directory::LOST => false,
-            _ => self.log_dirs.is_empty() || self.log_dirs.contains(&directory),
+            _ => self.log_dirs.contains(&directory),
         }
     }
 
@@ -258,11 +259,13 @@ fn check_features(image: &ClusterImage, registration: &Registration) -> Result<(
     };
     for (name, range) in &registration.features {
         let level = image.features.level(name);
-        if !(range.0..=range.1).contains(&level) {
+        // metadata.version alone is never off; a log without it is not asked for anything.
+        let compared = level != 0 || name != METADATA_VERSION;
+        if compared && !(range.0..=range.1).contains(&level) {
             return Err(unsupported(name, level, *range));
         }
     }
-    if !registration.features.contains_key("metadata.version") {
+    if !registration.features.contains_key(METADATA_VERSION) {
         let why = "Request features do not contain 'metadata.version'";
         return Err(ApiError::new(ErrorCode::InvalidRegistration, why));
     }

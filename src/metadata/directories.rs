@@ -1,6 +1,6 @@
 //! Where replicas are: brokers tell which directory they put a replica into (AssignReplicasToDirs, KIP-858).
 //!
-//! Invariant: a replica whose directory is not online is in no ISR. Pure.
+//! Invariant: a replica that is put into a directory that is not online leaves the ISR. Pure.
 
 use crate::error::ErrorCode;
 use crate::ids::{KafkaUuid, PartitionIndex, TopicId};

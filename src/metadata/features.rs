@@ -14,7 +14,7 @@ use crate::metadata::record::MetadataRecord;
 use crate::metadata::rules::{MIN_ISR, Rules};
 use crate::metadata::settings::ResourceKind;
 
-const METADATA_VERSION: &str = "metadata.version";
+pub(super) const METADATA_VERSION: &str = "metadata.version";
 const KRAFT_VERSION: &str = "kraft.version";
 const ELR_VERSION: &str = "eligible.leader.replicas.version";
 

@@ -594,7 +594,7 @@ mod tests {
         ]
     }
 
-    /// Records as older releases wrote them: their lines stand for ever.
+    /// Records as older releases wrote them: these stand for ever.
     const OLDER: &[&str] = &[
         "0500000000710000000100000000000000040000000000000000000000000000001c010000000172010000000001000000014c00\
          00000168238400000009504c41494e5445585400000001000000106d657461646174612e76657273696f6e0007001e0000000100\
@@ -629,7 +629,8 @@ mod tests {
         }
     }
 
-    /// Old bytes decode for ever: lines may be added to the file, never changed.
+    /// Old bytes decode for ever: lines may be added to the file. One that changes is a new version, and its old form
+    /// goes to [`OLDER`].
     #[test]
     fn bytes_on_disk_stay_what_they_are() {
         let mut text = String::new();

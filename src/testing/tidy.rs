@@ -87,7 +87,6 @@ const WALLS: &[(&str, &[&str])] = &[
     (
         "kafka_protocol",
         &[
-            "src/metadata/remote.rs",
             "src/wire/",
             "src/peer.rs",
             "src/metadata/remote.rs",
