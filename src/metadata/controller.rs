@@ -288,7 +288,11 @@ impl Claimant {
     /// Waits until raft follows this node, and no change of voters is half done; an error is final.
     async fn lead(&self) -> Result<(), String> {
         loop {
-            self.quorum.leading().await?;
+            tokio::select! {
+                biased;
+                reason = self.quorum.ended() => return Err(reason),
+                leading = self.quorum.leading() => leading?,
+            }
             let Err(why) = self.quorum.finish_change().await else { return Ok(()) };
             tracing::warn!(why, "a change of voters cannot be brought to its end");
             self.pause().await?;

@@ -68,20 +68,32 @@ impl Quorum {
             }
         } else {
             match founding {
-                Founding::Alone { member } => self.begin(BTreeMap::from([(me, member)])).await?,
+                Founding::Alone { member } => return self.begin_alone(member).await,
                 Founding::Static { voters, formatted: true } => self.begin(static_members(&voters)).await?,
                 Founding::Static { voters, formatted: false } => {
                     let quorum = self.clone();
                     self.env.spawn(async move { quorum.ask_before_beginning(voters).await });
                 }
-                Founding::Dynamic { first } if first.contains_key(&me) => self.begin(first).await?,
-                Founding::Dynamic { .. } => self.admit(),
+                Founding::Dynamic { mut first } => match (first.remove(&me), first.is_empty()) {
+                    (Some(member), true) => return self.begin_alone(member).await,
+                    (Some(member), false) => {
+                        first.insert(me, member);
+                        self.begin(first).await?;
+                    }
+                    // Somebody has to add it.
+                    (None, _) => self.admit(),
+                },
             }
         }
         if self.is_alone() {
             return self.leading().await.map_err(StartError::Quorum);
         }
         Ok(())
+    }
+
+    async fn begin_alone(&self, member: Member) -> Result<(), StartError> {
+        self.begin(BTreeMap::from([(self.sender.me, member)])).await?;
+        self.leading().await.map_err(StartError::Quorum)
     }
 
     fn admit(&self) {
