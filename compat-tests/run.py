@@ -5,6 +5,7 @@
     compat-tests/run.py --full kill retention    these two, at the sizes of a release
     compat-tests/run.py --against kafka java     the same suite against a real Apache Kafka
     compat-tests/run.py --compare tools          the tools against both, output compared line by line
+    compat-tests/run.py --nodes 3 kafkajs        a client against three nodes, of which one after the other is restarted
     compat-tests/run.py --list
 
 The broker is `OTTLA_BIN`, or is built by scripts/run. Exit code: 0 all passed, 1 something failed, 2 wrong usage.
@@ -26,6 +27,7 @@ sys.path.insert(0, str(HERE))
 sys.dont_write_bytecode = True  # the clone stays as it is
 
 from harness import broker as brokers  # noqa: E402
+from harness import cluster as clusters  # noqa: E402
 from harness import control, toolchain  # noqa: E402
 from suites import SUITES  # noqa: E402
 
@@ -94,6 +96,7 @@ def arguments():
     parser.add_argument("--against", choices=["ottla", "kafka"], default="ottla", help="the broker under test")
     parser.add_argument("--compare", action="store_true", help="tools: run them against a real Kafka too and compare")
     parser.add_argument("--kafka-scripts", default=HERE / "kafka", metavar="DIR", help="folder with run-kafka and tool")
+    parser.add_argument("--nodes", type=int, default=1, help="nodes of the cluster that a client is run against")
     parser.add_argument("--rounds", help="kill: how many times")
     parser.add_argument("--size", help="kill, retention: bytes stored, such as 500M or 5G")
     parser.add_argument("--frames", help="hostile: how many mutated frames")
@@ -128,11 +131,11 @@ def run_suite(suite, options, work):
         outcome.failed.append(("prepare", str(error)))
         print(f"   cannot prepare: {error}", flush=True)
         return [outcome]
-    return [run_program(program, work / program.label) for program in programs]
+    return [run_program(program, work / program.label, options.nodes) for program in programs]
 
 
-def run_program(program, work):
-    """Runs one program, with a broker of its own if it wants one."""
+def run_program(program, work, nodes):
+    """Runs one program, with a broker, or a cluster of several nodes, of its own if it wants one."""
     work.mkdir(parents=True, exist_ok=True)
     outcome = Outcome(program.label)
     began = time.monotonic()
@@ -141,7 +144,7 @@ def run_program(program, work):
         watch(program, env, work, outcome)
         outcome.seconds = time.monotonic() - began
         return outcome
-    broker = brokers.Broker(brokers.Target.from_env(), work)
+    broker = clusters.RollingCluster(work, nodes) if nodes > 1 else brokers.Broker(brokers.Target.from_env(), work)
     line = None
     try:
         print(f"   {program.label}: broker ready after {broker.start():.2f} s", flush=True)
@@ -153,7 +156,7 @@ def run_program(program, work):
             outcome.failed.append(("broker", "it ended by itself"))
         elif broker.panics:
             outcome.failed.append(("broker", f"{broker.panics} panics in its log"))
-        elif broker.stop() != 0 and broker.target.kind == "ottla":
+        elif getattr(broker, "stop_all", broker.stop)() != 0 and broker.target.kind == "ottla":
             outcome.failed.append(("shutdown", "exit code not 0 after SIGTERM"))
     except RuntimeError as error:
         outcome.failed.append(("broker", str(error)))

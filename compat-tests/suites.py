@@ -130,6 +130,12 @@ def _kill(options):
     return [Program("kill", command, limit_s=3600)]
 
 
+def _cluster(options):
+    python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
+    command = [python, HERE / "cluster" / "suite.py", "--rounds", options.rounds or ("20" if options.full else "3")]
+    return [Program("cluster", command, limit_s=3600)]
+
+
 def _hostile(options):
     python = toolchain.python_with("kafka-python", HERE / "kafka-python" / "requirements.txt")
     frames = options.frames or ("100000" if options.full else "10000")
@@ -180,6 +186,7 @@ SUITES = [
     Suite("connect", "Kafka Connect, two distributed workers: a file through a topic into a file", _connect),
     Suite("mirror", "MirrorMaker 2 from a real Kafka: topics, records, offsets of groups", _mirror),
     Suite("kill", "SIGKILL under load; nothing acknowledged may be missing", _kill),
+    Suite("cluster", "three nodes: one after the other is killed, restarted, all are stopped; nothing is lost", _cluster),
     Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),
     Suite("image", "what the container image starts with, in a scratch root; takes root", _image),
     Suite("retention", "expired data gives its disk space back", _retention),

@@ -34,7 +34,7 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 const OUTGOING_BYTES: usize = 1 << 20;
 
 /// Where a node listens.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Address {
     pub host: String,
     pub port: u16,

@@ -40,7 +40,7 @@ class ControlServer:
             if word == "restart":
                 code = self.broker.stop()
             elif word == "crash":
-                self.broker.kill()
+                getattr(self.broker, "kill_one", self.broker.kill)()
             else:
                 return f"failed unknown word '{word}'"
             # Started again whatever the end was like: the checks that follow have a broker of their own to judge.

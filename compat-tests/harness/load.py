@@ -29,10 +29,10 @@ def admin(bootstrap):
     return AdminClient({"bootstrap.servers": bootstrap})
 
 
-def create_topic(bootstrap, topic, partitions, settings=None):
+def create_topic(bootstrap, topic, partitions, settings=None, replicas=1):
     """Creates a topic and waits until it is there."""
     client = admin(bootstrap)  # held: the answer dies with the client that asked
-    wanted = NewTopic(topic, partitions, 1, config=settings or {})
+    wanted = NewTopic(topic, partitions, replicas, config=settings or {})
     client.create_topics([wanted])[topic].result(TIMEOUT_S)
 
 
@@ -70,6 +70,9 @@ class Ledger:
         # acked[partition][number] = offset
         self.acked = [{} for _ in range(partitions)]
         self.acked_total = 0
+        # When each partition was last acknowledged anything, and the longest time that it was not.
+        self.last_ack = [None] * partitions
+        self.longest_gap = [0.0] * partitions
         self.failed = []
         self.changed = threading.Condition()
         self.stopping = threading.Event()
@@ -109,8 +112,29 @@ class Ledger:
                 else:
                     self.acked[message.partition()][number] = message.offset()
                     self.acked_total += 1
+                    self._time(message.partition())
                 self.changed.notify_all()
         return note
+
+    def _time(self, partition):
+        now = time.monotonic()
+        if self.last_ack[partition] is not None:
+            self.longest_gap[partition] = max(self.longest_gap[partition], now - self.last_ack[partition])
+        self.last_ack[partition] = now
+
+    def take_longest_gap(self):
+        """The longest time that any partition was without an acknowledgement since this was last asked."""
+        with self.changed:
+            longest, self.longest_gap = max(self.longest_gap), [0.0] * self.partitions
+        return longest
+
+    def await_every_partition(self):
+        """Waits until every partition was acknowledged something after this call."""
+        with self.changed:
+            before = [len(acked) for acked in self.acked]
+            done = lambda: self.failed or all(len(a) > b for a, b in zip(self.acked, before))
+            if not self.changed.wait_for(done, TIMEOUT_S * 2):
+                raise TimeoutError(f"{self.topic}: a partition is acknowledged nothing any more")
 
     def await_acks(self, goal):
         """Waits until `goal` records have been acknowledged in all."""

@@ -149,20 +149,22 @@ fn open(address: SocketAddr) -> TcpStream {
 }
 
 /// A client that writes and reads back, and knows what it must find.
-struct Honest {
+pub struct Honest {
     client: Client,
     topic: Topic,
     written: i64,
 }
 
 impl Honest {
-    fn new(broker: &Broker, name: &str) -> Honest {
+    /// On a topic of its own.
+    pub fn new(broker: &Broker, name: &str) -> Honest {
         let mut client = broker.client();
         let topic = client.topic(name, 1, &[]);
         Honest { client, topic, written: 0 }
     }
 
-    fn work(&mut self) {
+    /// Writes a batch and reads it back.
+    pub fn work(&mut self) {
         let batch = Batch::of(&["honest", "work"]).bytes();
         assert_eq!(self.client.append(&self.topic, 0, batch.clone()), self.written);
         let found = batches(&self.client.fetch(&self.topic, 0, self.written).records.expect("records"));

@@ -9,13 +9,14 @@
 //! * `disks`: disks that fill up, fail and are damaged;
 //! * `settings`: what changes while the broker runs;
 //! * `quotas`: clients that are told to wait;
-//! * `limits`, `hostile`, `hostile_batches`: clients that take too much, and clients that lie.
+//! * `limits`, `absurd`, `hostile`, `hostile_batches`: clients that take too much, ask for too much, and lie.
 //!
 //! `OTTLA_FRAMES` is the number of hostile frames: 5,000 unless it says otherwise.
 //!
 //! Invariants: no test sleeps, none asserts how long something took. What a test waits for is an answer, the end of a
 //! connection, or a state that it asks for until it is there. A read that gets nothing for [`client::PATIENCE`] fails.
 
+mod absurd;
 mod asks;
 mod batch;
 mod broker;

@@ -19,7 +19,7 @@ use crate::api::throttling::{Spent, timed};
 use crate::env::BoxFuture;
 use crate::wire::header::{self, RequestHead};
 use crate::wire::reply::{Body, NotEncodable, Response, ResponseTo};
-use crate::wire::{bridge, guard, schema};
+use crate::wire::{PRIVATE_API, bridge, guard, schema};
 
 /// What becomes of a request, once its ordered part is done.
 pub enum Outcome {
@@ -36,6 +36,9 @@ pub enum Outcome {
 /// Handles one frame. When this returns, everything that must keep the order of the connection is done.
 pub async fn dispatch(services: Arc<Services>, connection: Arc<Connection>, frame: Bytes) -> Outcome {
     let received = services.env.now();
+    if connection.controller && header::api_key(&frame) == Some(PRIVATE_API) {
+        return Outcome::Later(Box::pin(private(services, connection, frame)));
+    }
     let admitted = match admit(&frame, connection.controller) {
         Ok(admitted) => admitted,
         Err(refusal) => {
@@ -75,6 +78,23 @@ pub async fn dispatch(services: Arc<Services>, connection: Arc<Connection>, fram
             encode::<ApiVersionsResponse>(to, api_versions::unknown_version()).map_or(Outcome::Close, Outcome::Now)
         }
     }
+}
+
+/// The answer to another controller, or to a broker outside the quorum: what it says is the quorum's own business.
+async fn private(services: Arc<Services>, connection: Arc<Connection>, frame: Bytes) -> Option<Response> {
+    let refused = match header::parse(&frame) {
+        Err(malformed) => malformed.to_string(),
+        Ok((request, body)) => match services.metadata.peer_message(body).await {
+            Ok(answer) => {
+                let RequestHead { api_key, version, correlation_id, .. } = request;
+                let to = ResponseTo { api_key, version, correlation_id };
+                return Response::with_body(to, Body::from_parts(vec![answer])).ok();
+            }
+            Err(refused) => refused.to_string(),
+        },
+    };
+    tracing::info!(connection = connection.id, peer = %connection.peer, "connection closed: {refused}");
+    None
 }
 
 /// The answer of the controller to a request that is its to decide.

@@ -30,7 +30,7 @@ impl Services {
             return if exists() { Ok(()) } else { Err(ErrorCode::CoordinatorNotAvailable) };
         };
         if let Some(topic) = self.topic_to_create(name) {
-            let asked = self.metadata.create_topics(vec![topic], false, MutationQuota::default());
+            let asked = self.metadata.create_own_topics(vec![topic], MutationQuota::default());
             log_failures(&[claim], self.within(patience_ms, asked).await);
         }
         if exists() { Ok(()) } else { Err(ErrorCode::CoordinatorNotAvailable) }
@@ -50,7 +50,7 @@ impl Services {
         let services = Arc::clone(self);
         let patience_ms = self.config.load().broker().request_timeout_ms;
         self.env.spawn(async move {
-            let asked = services.metadata.create_topics(topics, false, quota);
+            let asked = services.metadata.create_own_topics(topics, quota);
             log_failures(&claims, services.within(patience_ms, asked).await);
         });
     }
@@ -70,22 +70,15 @@ impl Services {
     }
 }
 
+/// One line, however many topics a client named.
 fn log_failures(claims: &[Claim], outcome: Result<Vec<Result<CreatedTopic, ApiError>>, ApiError>) {
-    let failed = |name: &str, refused: &ApiError| {
-        // Another broker may have been faster; then the topic is there, which is all we wanted.
-        if refused.code != ErrorCode::TopicAlreadyExists {
-            tracing::warn!(topic = name, %refused, "automatic creation of a topic failed");
-        }
-    };
-    match outcome {
-        Ok(results) => {
-            for (claim, result) in claims.iter().zip(&results) {
-                if let Err(refused) = result {
-                    failed(claim.name(), refused);
-                }
-            }
-        }
-        Err(refused) => claims.iter().for_each(|claim| failed(claim.name(), &refused)),
+    let results = outcome.unwrap_or_else(|refused| vec![Err(refused); claims.len()]);
+    let refused = claims.iter().zip(&results).filter_map(|(claim, result)| Some((claim, result.as_ref().err()?)));
+    // Another broker may have been faster; then the topic is there, which is all we wanted.
+    let mut failed = refused.filter(|(_, refused)| refused.code != ErrorCode::TopicAlreadyExists);
+    if let Some((claim, refused)) = failed.next() {
+        let others = failed.count();
+        tracing::warn!(topic = claim.name(), %refused, others, "automatic creation of topics failed");
     }
 }
 

@@ -177,13 +177,20 @@ pub static APIS: &[Api] = &[
     )
     .gaps("no credentials can be made yet, so there are none"),
     api!(55, "DescribeQuorum", 0..=2, Controller, describe_quorum(DescribeQuorumRequest)).on(Scope::Both),
+    api!(56, "AlterPartition", 2..=3, Here, alter_partition(AlterPartitionRequest)).on(Scope::Controllers),
     api!(57, "UpdateFeatures", 0..=2, Controller, update_features(UpdateFeaturesRequest)).on(Scope::Both),
     api!(58, "Envelope", 0..=0, Here, envelope(EnvelopeRequest)).on(Scope::Controllers),
     api!(60, "DescribeCluster", 0..=2, Here, describe_cluster(DescribeClusterRequest)).on(Scope::Both),
     api!(61, "DescribeProducers", 0..=0, Here, describe_producers(DescribeProducersRequest)),
+    api!(62, "BrokerRegistration", 0..=4, Here, broker_registration(BrokerRegistrationRequest)).on(Scope::Controllers),
+    api!(63, "BrokerHeartbeat", 0..=1, Here, broker_heartbeat(BrokerHeartbeatRequest)).on(Scope::Controllers),
     api!(64, "UnregisterBroker", 0..=0, Controller, unregister_broker(UnregisterBrokerRequest)).on(Scope::Both),
+    api!(67, "AllocateProducerIds", 0..=0, Here, allocate_producer_ids(AllocateProducerIdsRequest))
+        .on(Scope::Controllers),
     api!(71, "GetTelemetrySubscriptions", 0..=0, Here, get_telemetry_subscriptions(GetTelemetrySubscriptionsRequest)),
     api!(72, "PushTelemetry", 0..=0, Here, push_telemetry(PushTelemetryRequest)),
+    api!(73, "AssignReplicasToDirs", 0..=0, Here, assign_replicas_to_dirs(AssignReplicasToDirsRequest))
+        .on(Scope::Controllers),
     api!(74, "ListConfigResources", 0..=1, Here, list_config_resources(ListConfigResourcesRequest)),
     api!(75, "DescribeTopicPartitions", 0..=0, Here, describe_topic_partitions(DescribeTopicPartitionsRequest)),
 ];
@@ -328,9 +335,10 @@ mod tests {
             AlterConfigsRequest AlterReplicaLogDirsRequest DescribeLogDirsRequest CreatePartitionsRequest
             DeleteGroupsRequest ElectLeadersRequest IncrementalAlterConfigsRequest AlterPartitionReassignmentsRequest
             ListPartitionReassignmentsRequest OffsetDeleteRequest DescribeClientQuotasRequest AlterClientQuotasRequest
-            DescribeUserScramCredentialsRequest DescribeQuorumRequest UpdateFeaturesRequest EnvelopeRequest DescribeClusterRequest
-            DescribeProducersRequest UnregisterBrokerRequest GetTelemetrySubscriptionsRequest PushTelemetryRequest
-            ListConfigResourcesRequest
+            DescribeUserScramCredentialsRequest DescribeQuorumRequest AlterPartitionRequest UpdateFeaturesRequest
+            EnvelopeRequest DescribeClusterRequest DescribeProducersRequest BrokerRegistrationRequest BrokerHeartbeatRequest
+            UnregisterBrokerRequest AllocateProducerIdsRequest GetTelemetrySubscriptionsRequest PushTelemetryRequest
+            AssignReplicasToDirsRequest ListConfigResourcesRequest
             DescribeTopicPartitionsRequest
         }
         assert!(decoded.into_iter().eq(apis().map(|(key, _)| key)), "a row is not checked");

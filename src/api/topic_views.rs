@@ -90,10 +90,11 @@ mod tests {
             incarnation: KafkaUuid(1),
             rack: None,
             fenced,
-            shutting_down: false,
+            shutting_down: None,
             endpoints: vec![endpoint],
             features: BTreeMap::new(),
             log_dirs: Vec::new(),
+            cordoned_dirs: vec![],
         })
     }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::listeners::{self, ListenerSetting};
+use super::rules::{self, Voter};
 use super::table::{BROKER_ROWS, BrokerSettings, Honoured, Row, broker_row, listener_key};
 use super::{env_vars, properties, startup};
 
@@ -160,6 +161,23 @@ impl Config {
     /// The listeners, in the order of the `listeners` key.
     pub fn listeners(&self) -> &[ListenerSetting] {
         &self.listeners
+    }
+
+    /// True if `process.roles` names the role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.broker.process_roles.iter().any(|one| one == role)
+    }
+
+    /// The voters of `controller.quorum.voters`.
+    pub fn voters(&self) -> Vec<Voter> {
+        // Entries that do not parse were refused as values.
+        rules::parse_voters(&self.broker.controller_quorum_voters).unwrap_or_default()
+    }
+
+    /// Host and port of every entry of `controller.quorum.bootstrap.servers`.
+    pub fn bootstrap_controllers(&self) -> Vec<(String, u16)> {
+        let entries = self.broker.controller_quorum_bootstrap_servers.iter();
+        entries.filter_map(|entry| rules::host_port(entry)).map(|(host, port)| (host.to_owned(), port)).collect()
     }
 
     /// The name of the listener that brokers use among themselves.

@@ -228,6 +228,14 @@ fn check_inter_broker(
     if is_set("inter.broker.listener.name") && is_set("security.inter.broker.protocol") {
         return Err("Only one of inter.broker.listener.name and security.inter.broker.protocol should be set.".into());
     }
+    if !broker.process_roles.iter().any(|role| role == "broker") {
+        return match listeners.iter().all(|listener| listener.controller) {
+            true => Ok(()),
+            false => Err("The listeners config must only contain KRaft controller listeners from \
+                          controller.listener.names when process.roles=controller"
+                .into()),
+        };
+    }
     let advertised: Vec<&str> = listeners
         .iter()
         .filter(|listener| !listener.controller && listener.advertised.is_some())

@@ -18,11 +18,19 @@ pub fn host_port(text: &str) -> Option<(&str, u16)> {
     Some((host, port.parse().ok()?))
 }
 
-/// The ids in `controller.quorum.voters`, in the order they are written (`QuorumConfig.parseVoterIds`).
+/// A voter of `controller.quorum.voters`: its id, its host, its port.
+pub type Voter = (i32, String, u16);
+
+/// The ids in `controller.quorum.voters`, in the order they are written.
 pub fn voter_ids(entries: &[String]) -> Result<Vec<i32>, String> {
+    Ok(parse_voters(entries)?.into_iter().map(|(id, ..)| id).collect())
+}
+
+/// The voters in `controller.quorum.voters`, in the order they are written (`QuorumConfig.parseVoterConnections`).
+pub fn parse_voters(entries: &[String]) -> Result<Vec<Voter>, String> {
     let key = "controller.quorum.voters";
     let form = "Each entry should be in the form `{id}@{host}:{port}`.";
-    let mut ids = Vec::new();
+    let mut voters = Vec::new();
     for entry in entries {
         let Some((id, address)) = entry.split_once('@') else {
             return Err(format!("Invalid configuration value for {key}. {form}"));
@@ -30,14 +38,14 @@ pub fn voter_ids(entries: &[String]) -> Result<Vec<i32>, String> {
         let Ok(id) = id.parse::<i32>() else {
             return Err(format!("Failed to parse voter ID as an integer from {id}"));
         };
-        if host_port(address).is_none_or(|(host, _)| host.is_empty()) {
+        let Some((host, port)) = host_port(address).filter(|(host, _)| !host.is_empty()) else {
             return Err(format!(
                 "Failed to parse host and port from entry {entry} for the configuration {key}. {form}"
             ));
-        }
-        ids.push(id);
+        };
+        voters.push((id, host.to_owned(), port));
     }
-    Ok(ids)
+    Ok(voters)
 }
 
 pub fn voters(_name: &str, value: &Value) -> Result<(), String> {

@@ -87,25 +87,29 @@ fn network(broker: &BrokerSettings) -> Vec<Demand> {
     ]
 }
 
-/// A node of one role, or one voter of several, would start a cluster of its own under the name of the other's.
+/// Who is in the quorum, and where this node finds it (`KafkaConfig.validateValues`).
 fn quorum(broker: &BrokerSettings) -> Vec<Demand> {
     let has = |role: &str| broker.process_roles.iter().any(|one| one == role);
-    let roles = "process.roles must be broker,controller: a node of one role is not built yet";
     // Entries that do not parse were refused as values.
     let voters = voter_ids(&broker.controller_quorum_voters).unwrap_or_default();
     let node = broker.node_id;
     let listed: Vec<String> = voters.iter().map(i32::to_string).collect();
+    let listed = listed.join(", ");
     let absent = format!(
         "If process.roles contains the 'controller' role, the node id {node} must be included in the set of voters \
-         controller.quorum.voters=Set({})",
-        listed.join(", ")
+         controller.quorum.voters=Set({listed})"
     );
-    let several = |key: &str| format!("{key} names several controllers: a quorum of several is not built yet");
+    let present = format!(
+        "If process.roles contains just the 'broker' role, the node id {node} must not be included in the set of \
+         voters controller.quorum.voters=Set({listed})"
+    );
+    let alone = "If process.roles is broker, either controller.quorum.bootstrap.servers must contain the set of \
+                 bootstrap controllers or controller.quorum.voters must contain a parseable set of controllers.";
+    let found = !voters.is_empty() || !broker.controller_quorum_bootstrap_servers.is_empty();
     vec![
-        (has("broker") && has("controller"), roles.into()),
-        (voters.is_empty() || voters.contains(&node), absent),
-        (voters.len() <= 1, several("controller.quorum.voters")),
-        (broker.controller_quorum_bootstrap_servers.len() <= 1, several("controller.quorum.bootstrap.servers")),
+        (voters.is_empty() || !has("controller") || voters.contains(&node), absent),
+        (has("controller") || !voters.contains(&node), present),
+        (has("controller") || found, alone.into()),
     ]
 }
 
@@ -151,13 +155,17 @@ mod tests {
     }
 
     #[test]
-    fn a_quorum_of_one() {
+    fn who_is_in_the_quorum() {
         check(&[("controller.quorum.voters", "1@localhost:9093")], &[]);
         check(&[("controller.quorum.bootstrap.servers", "localhost:9093")], &[]);
+        check(&[("controller.quorum.voters", "1@a:1,2@b:1")], &[]);
         let other = [("node.id", "2"), ("controller.quorum.voters", "1@localhost:9093")];
         check(&other, &["the node id 2 must be included in the set of voters controller.quorum.voters=Set(1)"]);
-        check(&[("controller.quorum.voters", "1@a:1,2@b:1")], &["a quorum of several is not built yet"]);
-        check(&[("process.roles", "broker")], &["a node of one role is not built yet"]);
+        check(&[("process.roles", "broker")], &["either controller.quorum.bootstrap.servers must contain"]);
+        let outside = [("process.roles", "broker"), ("node.id", "2"), ("controller.quorum.voters", "1@a:1")];
+        check(&outside, &[]);
+        let inside = [("process.roles", "broker"), ("controller.quorum.voters", "1@a:1")];
+        check(&inside, &["the node id 1 must not be included in the set of voters"]);
         check(&[("node.id", "2"), ("broker.id", "3")], &["You must set `node.id` to the same value"]);
     }
 }

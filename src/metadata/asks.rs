@@ -1,26 +1,21 @@
-//! Every question the controller answers. Each is decided item by item on the round's image, so that one item sees
+//! The questions of administrators. Each is decided item by item on the round's image, so that one item sees
 //! what the ones before it decided, in this request and in the requests of the same round.
 //!
 //! Invariant: what is random (ids, seeds) was drawn before the ask was made. Pure, but for the [`MutationQuota`] that
 //! an ask brings along: it belongs to whoever asked and is not in the image, so replay never sees it.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{ApiError, ErrorCode};
-use crate::ids::{BrokerId, PartitionIndex, ProducerId, TopicId};
-use crate::metadata::brokers::{self, Registration};
+use crate::ids::{PartitionIndex, TopicId};
 use crate::metadata::client_quotas::{self, QuotaAlteration};
 use crate::metadata::controller::{MetadataAsk, Round};
 use crate::metadata::features::{self, FeatureUpdate};
-use crate::metadata::leaders::{self, Election};
+use crate::metadata::leaders;
+use crate::metadata::partition_change::Election;
 use crate::metadata::reassignments::{self, Reassignment};
-use crate::metadata::record::MetadataRecord;
 use crate::metadata::settings::{self, SettingAlteration};
 use crate::metadata::topics::{self, CreatedTopic, Growth, NewTopic};
-
-/// Producer ids that are handed out at once (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`).
-pub const PRODUCER_IDS_PER_BLOCK: i64 = 1000;
 
 /// How many partitions the asker may still create or delete (KIP-599); by default as many as it likes.
 #[derive(Clone, Default)]
@@ -32,7 +27,7 @@ impl MutationQuota {
         MutationQuota(Some(Arc::new(take)))
     }
 
-    fn take(&self, partitions: usize) -> Result<(), ApiError> {
+    pub(super) fn take(&self, partitions: usize) -> Result<(), ApiError> {
         match &self.0 {
             Some(take) if !take(partitions) => Err(ErrorCode::ThrottlingQuotaExceeded.into()),
             _ => Ok(()),
@@ -60,15 +55,13 @@ impl MetadataAsk for CreateTopics {
         if let Err(refused) = topics::check_total(wanted, round.rules().topic_defaults) {
             return self.topics.iter().map(|_| Err(refused.clone())).collect();
         }
-        round.attempt(self.validate, |round| {
-            let create = |(at, (topic, id)): (usize, (NewTopic, TopicId))| {
-                let seed = self.seed.wrapping_add(at as u64);
-                let (records, created) = topics::decide_create(round.image(), &topic, id, seed, round.rules())?;
-                self.quota.take(created.partitions as usize)?;
-                round.accept(records);
-                Ok(created)
-            };
-            self.topics.into_iter().enumerate().map(create).collect()
+        let mut seed = self.seed;
+        round.each(self.topics, self.validate, |round, (topic, id)| {
+            let (records, created) = topics::decide_create(round.image(), &topic, id, seed, round.rules())?;
+            seed = seed.wrapping_add(1);
+            self.quota.take(created.partitions as usize)?;
+            round.accept(records);
+            Ok(created)
         })
     }
 }
@@ -84,13 +77,12 @@ impl MetadataAsk for DeleteTopics {
     type Answer = Vec<Result<(), ApiError>>;
 
     fn decide(self, round: &mut Round) -> Self::Answer {
-        let delete = |id: TopicId| {
+        round.each(self.ids, false, |round, id| {
             let records = topics::decide_delete(round.image(), id)?;
             self.quota.take(round.image().topics.by_id(id).map_or(0, |topic| topic.partitions.len()))?;
             round.accept(records);
             Ok(())
-        };
-        self.ids.into_iter().map(delete).collect()
+        })
     }
 }
 
@@ -112,14 +104,11 @@ impl MetadataAsk for CreatePartitions {
         if let Err(refused) = topics::check_growth_total(round.image(), &self.growths) {
             return self.growths.iter().map(|_| Err(refused.clone())).collect();
         }
-        round.attempt(self.validate, |round| {
-            let grow = |growth: Growth| {
-                let records = topics::decide_grow(round.image(), &growth, self.seed)?;
-                self.quota.take(records.len())?;
-                round.accept(records);
-                Ok(())
-            };
-            self.growths.into_iter().map(grow).collect()
+        round.each(self.growths, self.validate, |round, growth| {
+            let records = topics::decide_grow(round.image(), &growth, self.seed)?;
+            self.quota.take(records.len())?;
+            round.accept(records);
+            Ok(())
         })
     }
 }
@@ -136,13 +125,10 @@ impl MetadataAsk for AlterSettings {
     type Answer = Vec<Result<(), ApiError>>;
 
     fn decide(self, round: &mut Round) -> Self::Answer {
-        round.attempt(self.validate, |round| {
-            let alter = |alteration: SettingAlteration| {
-                let records = settings::decide_alter(round.image(), &alteration, round.rules())?;
-                round.accept(records);
-                Ok(())
-            };
-            self.alterations.into_iter().map(alter).collect()
+        round.each(self.alterations, self.validate, |round, alteration| {
+            let records = settings::decide_alter(round.image(), &alteration, round.rules())?;
+            round.accept(records);
+            Ok(())
         })
     }
 }
@@ -159,28 +145,11 @@ impl MetadataAsk for AlterClientQuotas {
     type Answer = Vec<Result<(), ApiError>>;
 
     fn decide(self, round: &mut Round) -> Self::Answer {
-        round.attempt(self.validate, |round| {
-            let alter = |alteration: QuotaAlteration| {
-                let records = client_quotas::decide_alter_quotas(round.image(), &alteration)?;
-                round.accept(records);
-                Ok(())
-            };
-            self.alterations.into_iter().map(alter).collect()
+        round.each(self.alterations, self.validate, |round, alteration| {
+            let records = client_quotas::decide_alter_quotas(round.image(), &alteration)?;
+            round.accept(records);
+            Ok(())
         })
-    }
-}
-
-/// Hand out a block of producer ids.
-pub struct AllocateProducerIds;
-
-impl MetadataAsk for AllocateProducerIds {
-    type Answer = Range<ProducerId>;
-
-    fn decide(self, round: &mut Round) -> Range<ProducerId> {
-        let first = round.image().producer_ids;
-        let next = first + PRODUCER_IDS_PER_BLOCK;
-        round.accept(vec![MetadataRecord::ProducerIds { next }]);
-        first..next
     }
 }
 
@@ -195,50 +164,11 @@ impl MetadataAsk for UpdateFeatures {
     type Answer = Result<(), ApiError>;
 
     fn decide(self, round: &mut Round) -> Self::Answer {
-        let records = features::decide_update(round.image(), &self.updates)?;
+        let records = features::decide_update(round.image(), round.rules(), &self.updates)?;
         if !self.validate {
             round.accept(records);
         }
         Ok(())
-    }
-}
-
-/// Register a broker and unfence it at once: a broker that is its own controller has seen everything there is.
-pub struct JoinCluster {
-    pub registration: Registration,
-}
-
-impl MetadataAsk for JoinCluster {
-    /// The broker epoch.
-    type Answer = Result<i64, ApiError>;
-
-    fn decide(self, round: &mut Round) -> Self::Answer {
-        let id = self.registration.id;
-        let (records, epoch) = brokers::decide_register(round.image(), self.registration)?;
-        round.accept(records);
-        let records = brokers::decide_unfence(round.image(), id, epoch)?;
-        round.accept(records);
-        Ok(epoch)
-    }
-}
-
-/// Take a broker out of the cluster.
-pub struct UnregisterBroker {
-    pub id: BrokerId,
-    /// The same broker, if it is alive: it registers again in the same round, so that nobody sees it gone.
-    pub returning: Option<Registration>,
-}
-
-impl MetadataAsk for UnregisterBroker {
-    type Answer = Result<(), ApiError>;
-
-    fn decide(self, round: &mut Round) -> Self::Answer {
-        let records = brokers::decide_unregister(round.image(), self.id)?;
-        round.accept(records);
-        match self.returning {
-            Some(registration) => JoinCluster { registration }.decide(round).map(drop),
-            None => Ok(()),
-        }
     }
 }
 
@@ -261,7 +191,7 @@ impl MetadataAsk for ElectLeaders {
         let partitions = self.partitions.unwrap_or_else(|| every_partition(round));
         let mut answers = Vec::with_capacity(if all { 0 } else { partitions.len() });
         for (topic, index) in partitions {
-            let decided = leaders::decide_elect(round.image(), &topic, index, self.election);
+            let decided = leaders::decide_elect(round.image(), round.rules(), (&topic, index), self.election);
             let outcome = decided.map(|records| round.accept(records));
             if !(all && outcome.as_ref().is_err_and(|why| why.code == ErrorCode::ElectionNotNeeded)) {
                 answers.push((topic, index, outcome));
@@ -289,11 +219,10 @@ impl MetadataAsk for Reassign {
     type Answer = Vec<Result<(), ApiError>>;
 
     fn decide(self, round: &mut Round) -> Self::Answer {
-        let reassign = |asked: Reassignment| {
-            let records = reassignments::decide_reassign(round.image(), &asked, self.factor_may_change)?;
+        round.each(self.reassignments, false, |round, asked| {
+            let records = reassignments::decide_reassign(round.image(), round.rules(), &asked, self.factor_may_change)?;
             round.accept(records);
             Ok(())
-        };
-        self.reassignments.into_iter().map(reassign).collect()
+        })
     }
 }

@@ -1,18 +1,21 @@
-//! Brokers: the section of the image, its replay, and the decisions to register and to unfence.
+//! Brokers: the section of the image, its replay, and the decisions to register and to unregister.
 //!
 //! Invariants: a broker's epoch is the offset of the record that registered its incarnation, so it is unique in the
 //! cluster and rises; fencing does not end an epoch, only a new registration does; a registration starts fenced. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
 
 use crate::error::{ApiError, ErrorCode};
-use crate::ids::{BrokerId, KafkaUuid};
+use crate::ids::{BrokerId, KafkaUuid, Offset};
+use crate::metadata::features::METADATA_VERSION;
 use crate::metadata::image::{ClusterImage, Misfit};
 use crate::metadata::leaders;
+use crate::metadata::partition::directory;
 use crate::metadata::record::{BrokerChange, MetadataRecord};
+use crate::metadata::rules::Rules;
 
 /// Where clients and brokers reach a broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,15 +37,42 @@ pub struct Broker {
     /// Drawn anew each time the process starts.
     pub incarnation: KafkaUuid,
     pub rack: Option<String>,
-    /// A fenced broker leads nothing and is in no ISR of more than itself.
+    /// A fenced broker leads nothing, and is in no ISR unless it is the last member and there is no ELR.
     pub fenced: bool,
-    /// It has asked to leave: it must not become a leader any more.
-    pub shutting_down: bool,
+    /// It has asked to leave: it must not become a leader any more. The offset of the record that says so.
+    pub shutting_down: Option<Offset>,
     pub endpoints: Vec<Endpoint>,
     /// Supported levels by feature name, both ends inclusive.
     pub features: BTreeMap<String, (i16, i16)>,
     /// The ids of its log directories that are online.
     pub log_dirs: Vec<KafkaUuid>,
+    /// Those among them that take no new partitions (KIP-1066).
+    pub cordoned_dirs: Vec<KafkaUuid>,
+}
+
+impl Broker {
+    /// True if a replica in this directory can be read and written, as far as the controller knows.
+    pub fn has_online(&self, directory: KafkaUuid) -> bool {
+        match directory {
+            directory::UNASSIGNED | directory::MIGRATING => true,
+            directory::LOST => false,
+            _ => self.log_dirs.contains(&directory),
+        }
+    }
+
+    /// Where a new replica goes, if there is only one place.
+    pub fn default_directory(&self) -> KafkaUuid {
+        match self.log_dirs[..] {
+            [] => directory::MIGRATING,
+            [only] => only,
+            _ => directory::UNASSIGNED,
+        }
+    }
+
+    /// True if the broker takes new partitions: one of its directories does.
+    pub fn takes_partitions(&self) -> bool {
+        self.log_dirs.is_empty() || self.log_dirs.iter().any(|id| !self.cordoned_dirs.contains(id))
+    }
 }
 
 #[cfg(test)]
@@ -55,10 +85,11 @@ impl Broker {
             incarnation: KafkaUuid(1),
             rack: None,
             fenced: false,
-            shutting_down: false,
+            shutting_down: None,
             endpoints: Vec::new(),
             features: BTreeMap::new(),
             log_dirs: Vec::new(),
+            cordoned_dirs: Vec::new(),
         }
     }
 }
@@ -89,7 +120,7 @@ impl Brokers {
 
     /// True if the broker may lead and be in an ISR: registered, not fenced, not shutting down.
     pub fn is_active(&self, id: BrokerId) -> bool {
-        self.by_id(id).is_some_and(|broker| !broker.fenced && !broker.shutting_down)
+        self.by_id(id).is_some_and(|broker| !broker.fenced && broker.shutting_down.is_none())
     }
 
     pub(super) fn register(&mut self, broker: Broker) {
@@ -102,12 +133,18 @@ impl Brokers {
         Ok(())
     }
 
-    pub(super) fn change(&mut self, change: &BrokerChange) -> Result<(), Misfit> {
+    /// Applies a change whose record has the offset `offset`.
+    pub(super) fn change(&mut self, change: &BrokerChange, offset: Offset) -> Result<(), Misfit> {
         let broker = self.registered(change.id, change.epoch)?;
         broker.fenced = change.fenced.unwrap_or(broker.fenced);
-        broker.shutting_down = change.shutting_down.unwrap_or(broker.shutting_down);
+        if let Some(shutting_down) = change.shutting_down {
+            broker.shutting_down = shutting_down.then_some(offset);
+        }
         if let Some(log_dirs) = &change.log_dirs {
             broker.log_dirs.clone_from(log_dirs);
+        }
+        if let Some(cordoned_dirs) = &change.cordoned_dirs {
+            broker.cordoned_dirs.clone_from(cordoned_dirs);
         }
         Ok(())
     }
@@ -133,31 +170,37 @@ pub struct Registration {
     /// Supported levels by feature name, both ends inclusive.
     pub features: BTreeMap<String, (i16, i16)>,
     pub log_dirs: Vec<KafkaUuid>,
+    /// The epoch of its earlier life, if it still has everything that it had then; else -1.
+    pub previous_epoch: i64,
 }
 
-/// Decides to register a broker and returns its epoch.
+/// Decides to register a broker and returns its epoch. `clean`: its earlier life has left everything behind.
 ///
-/// The same incarnation again amends the registration and keeps its epoch. A new incarnation first leaves the ISRs that
-/// hold others, then gets a new epoch; the partitions that only it can lead keep waiting for it until it is unfenced.
+/// The same incarnation again amends the registration and keeps its epoch. A new incarnation first leaves the ISRs of
+/// the earlier one, and its ELRs too unless it is clean; then it gets a new epoch, and is fenced until it has caught up.
+/// The registration comes last, so that a cleaning that did not make it into the log is made again.
 pub fn decide_register(
     image: &ClusterImage,
+    rules: &Rules,
     registration: Registration,
+    clean: bool,
 ) -> Result<(Vec<MetadataRecord>, i64), ApiError> {
+    check_directories(image, &registration)?;
     check_features(image, &registration)?;
     let earlier = image.brokers.by_id(registration.id);
+    let amended = earlier.filter(|broker| broker.incarnation == registration.incarnation);
     let mut records = Vec::new();
-    let (epoch, fenced, shutting_down) = match earlier {
-        Some(broker) if broker.incarnation == registration.incarnation => {
-            (broker.epoch, broker.fenced, broker.shutting_down)
-        }
-        earlier => {
-            if earlier.is_some() {
-                records = leaders::without(image, registration.id);
-            }
-            (image.index.next_offset + records.len() as i64, true, false)
+    let (epoch, fenced, shutting_down) = match amended {
+        Some(broker) => (broker.epoch, broker.fenced, broker.shutting_down),
+        None => {
+            let id = registration.id;
+            let trusted = clean || !image.features.has_elr();
+            records = if trusted { leaders::leaving(image, rules, id) } else { leaders::lossy(image, rules, id) };
+            (image.index.next_offset + records.len() as i64, true, None)
         }
     };
-    let Registration { id, incarnation, rack, endpoints, features, log_dirs } = registration;
+    let cordoned_dirs = amended.map_or_else(Vec::new, |broker| broker.cordoned_dirs.clone());
+    let Registration { id, incarnation, rack, endpoints, features, log_dirs, previous_epoch: _ } = registration;
     records.push(MetadataRecord::RegisterBroker(Broker {
         id,
         epoch,
@@ -168,58 +211,87 @@ pub fn decide_register(
         endpoints,
         features,
         log_dirs,
+        cordoned_dirs,
     }));
     Ok((records, epoch))
 }
 
-fn check_features(image: &ClusterImage, registration: &Registration) -> Result<(), ApiError> {
-    for (name, level) in image.features.iter() {
-        let (min, max) = registration.features.get(name).copied().unwrap_or((0, 0));
-        if !(min..=max).contains(&level) {
-            let message = format!(
-                "Unable to register because the broker does not support finalized version {level} of {name}. \
-                 The broker wants a version between {min} and {max}, inclusive."
-            );
-            return Err(ApiError::new(ErrorCode::UnsupportedVersion, message));
+/// True if the broker says the epoch that it was last registered under.
+pub fn is_clean(image: &ClusterImage, registration: &Registration) -> bool {
+    image.brokers.by_id(registration.id).is_some_and(|earlier| earlier.epoch == registration.previous_epoch)
+}
+
+/// What a broker is told whose number belongs to another process that lives.
+pub fn duplicate() -> ApiError {
+    let message = "Another broker is registered with that broker id. If the broker was recently restarted this should \
+                   self-resolve once the heartbeat manager expires the broker's session.";
+    ApiError::new(ErrorCode::DuplicateBrokerRegistration, message)
+}
+
+fn check_directories(image: &ClusterImage, registration: &Registration) -> Result<(), ApiError> {
+    let refuse = |why: String| Err(ApiError::new(ErrorCode::InvalidRegistration, why));
+    let dirs = &registration.log_dirs;
+    if dirs.is_empty() {
+        return refuse("No directories specified in request".into());
+    }
+    if dirs.iter().any(|id| directory::is_reserved(*id)) {
+        return refuse("Reserved directory ID in request".into());
+    }
+    if dirs.iter().collect::<BTreeSet<_>>().len() != dirs.len() {
+        return refuse("Duplicate directory ID in request".into());
+    }
+    let others = || image.brokers.iter().filter(|broker| broker.id != registration.id);
+    for id in dirs {
+        if let Some(other) = others().find(|broker| broker.log_dirs.contains(id)) {
+            return refuse(format!("Broker {} is already registered with directory {id}", other.id));
         }
     }
     Ok(())
 }
 
-/// Decides to unfence a broker, and to elect it where nobody leads or where it led in an earlier life.
-pub fn decide_unfence(image: &ClusterImage, id: BrokerId, epoch: i64) -> Result<Vec<MetadataRecord>, ApiError> {
-    let Some(broker) = image.brokers.by_id(id) else {
-        let message = format!("Broker ID {id} is not currently registered");
-        return Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, message));
+fn check_features(image: &ClusterImage, registration: &Registration) -> Result<(), ApiError> {
+    let unsupported = |name: &str, level: i16, (min, max): (i16, i16)| {
+        let message = format!(
+            "Unable to register because the broker does not support finalized version {level} of {name}. \
+             The broker wants a version between {min} and {max}, inclusive."
+        );
+        ApiError::new(ErrorCode::UnsupportedVersion, message)
     };
-    if broker.epoch != epoch {
-        let message = format!("Expected broker epoch {epoch}, but got broker epoch {}", broker.epoch);
-        return Err(ApiError::new(ErrorCode::StaleBrokerEpoch, message));
+    for (name, range) in &registration.features {
+        let level = image.features.level(name);
+        // metadata.version alone is never off; a log without it is not asked for anything.
+        let compared = level != 0 || name != METADATA_VERSION;
+        if compared && !(range.0..=range.1).contains(&level) {
+            return Err(unsupported(name, level, *range));
+        }
     }
-    if !broker.fenced {
-        return Ok(Vec::new());
+    if !registration.features.contains_key(METADATA_VERSION) {
+        let why = "Request features do not contain 'metadata.version'";
+        return Err(ApiError::new(ErrorCode::InvalidRegistration, why));
     }
-    let unfenced = MetadataRecord::BrokerChange(BrokerChange {
-        id,
-        epoch,
-        fenced: Some(false),
-        shutting_down: None,
-        log_dirs: None,
-    });
-    let mut records = vec![unfenced];
-    records.extend(leaders::returned(image, id));
-    Ok(records)
+    let missing = image.features.iter().find(|(name, _)| !registration.features.contains_key(*name));
+    missing.map_or(Ok(()), |(name, level)| Err(unsupported(name, level, (0, 0))))
+}
+
+/// The broker, if it is registered under this epoch.
+pub fn check_epoch(image: &ClusterImage, id: BrokerId, epoch: i64) -> Result<&Broker, ApiError> {
+    let stale = |message: String| ApiError::new(ErrorCode::StaleBrokerEpoch, message);
+    let broker = image.brokers.by_id(id);
+    let broker = broker.ok_or_else(|| stale(format!("No broker registration found for broker id {id}")))?;
+    if broker.epoch == epoch {
+        return Ok(broker);
+    }
+    Err(stale(format!("Expected broker epoch {}, but got broker epoch {epoch}", broker.epoch)))
 }
 
 /// Decides that a broker is no longer part of the cluster. Partitions that only it can lead stay without a leader until
 /// it registers again.
-pub fn decide_unregister(image: &ClusterImage, id: BrokerId) -> Result<Vec<MetadataRecord>, ApiError> {
+pub fn decide_unregister(image: &ClusterImage, rules: &Rules, id: BrokerId) -> Result<Vec<MetadataRecord>, ApiError> {
     let Some(broker) = image.brokers.by_id(id) else {
         let message = format!("Broker ID {id} is not currently registered");
         return Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, message));
     };
-    let mut records = leaders::without(image, id);
-    records.extend(leaders::orphaned(image, id));
+    let mut records = leaders::leaving(image, rules, id);
     records.push(MetadataRecord::UnregisterBroker { id, epoch: broker.epoch });
     Ok(records)
 }

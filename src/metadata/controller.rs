@@ -5,27 +5,32 @@
 //!                 (requests arriving meanwhile form the next round: group commit for free)
 //! ```
 //!
+//! A controller is *active* from the moment its claim is applied until the quorum follows another node, or may do so.
 //! Invariants: nothing is decided before this controller's own claim has been applied, and nothing after another claim
 //! has; one round is under way at a time, so nothing is speculative and nothing is undone; every ask is answered once:
-//! decided, `NOT_CONTROLLER` (it had no effect) or `REQUEST_TIMED_OUT` (it may take effect).
+//! decided, `NOT_CONTROLLER` (it had no effect) or `REQUEST_TIMED_OUT` (it may take effect). Who asks a controller that
+//! is not active is told so at once: the queue never stands still.
 
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::env::Env;
 use crate::error::{ApiError, ErrorCode};
 use crate::metadata::image::{ActiveController, ClusterImage, ImageIndex};
 use crate::metadata::quorum::{Proposed, Quorum};
 use crate::metadata::record::MetadataRecord;
-use crate::metadata::settings::Rules;
+use crate::metadata::rules::Rules;
 
 /// Asks that may wait; a further one waits for a place.
 pub const ASKS_MAX: usize = 1024;
 
 /// A round that has this many records takes no further ask. One ask may exceed it by itself.
 const ROUND_RECORDS_MAX: usize = 10_000;
+
+/// Most records that one request of a client may come to (`QuorumController.MAX_RECORDS_PER_USER_OP`).
+pub const ASK_RECORDS_MAX: usize = 10_000;
 
 /// Pause before another attempt to become active when the fate of a claim is unknown.
 const CLAIM_RETRY: Duration = Duration::from_millis(100);
@@ -66,19 +71,37 @@ impl Round {
 
     /// Makes decided records part of the round.
     pub fn accept(&mut self, records: Vec<MetadataRecord>) {
-        self.image = self.image.replay(&records);
+        self.image.absorb(&records);
         self.records.extend(records);
     }
 
-    /// Runs `decide`; if it is only to `validate`, nothing it accepted stays.
-    pub fn attempt<T>(&mut self, validate: bool, decide: impl FnOnce(&mut Round) -> T) -> T {
-        let before = validate.then(|| (self.image.clone(), self.records.len()));
-        let answer = decide(self);
-        if let Some((image, records)) = before {
+    /// Decides the items of a request one after the other; an outcome for each, in order. If it is only to `validate`,
+    /// nothing stays of what was accepted. Nothing stays either of a request that comes to more than
+    /// [`ASK_RECORDS_MAX`] records: it is refused whole, as soon as that is known.
+    pub fn each<T, R>(
+        &mut self,
+        items: Vec<T>,
+        validate: bool,
+        mut decide: impl FnMut(&mut Round, T) -> Result<R, ApiError>,
+    ) -> Vec<Result<R, ApiError>> {
+        let (image, records, count) = (self.image.clone(), self.records.len(), items.len());
+        let mut outcomes = Vec::with_capacity(count);
+        let mut excessive = false;
+        for item in items {
+            outcomes.push(decide(self, item));
+            excessive = self.records.len() - records > ASK_RECORDS_MAX;
+            if excessive {
+                let message = "Unable to perform excessively large batch operation.";
+                outcomes.clear();
+                outcomes.resize_with(count, || Err(ApiError::new(ErrorCode::PolicyViolation, message)));
+                break;
+            }
+        }
+        if validate || excessive {
             self.image = image;
             self.records.truncate(records);
         }
-        answer
+        outcomes
     }
 }
 
@@ -106,7 +129,8 @@ impl<A: MetadataAsk> Pending for Asked<A> {
     }
 }
 
-fn not_controller() -> ApiError {
+/// What everybody is told who asks a node that is not the active controller.
+pub fn not_controller() -> ApiError {
     ApiError::new(ErrorCode::NotController, "This is not the correct controller for this cluster.")
 }
 
@@ -128,13 +152,18 @@ impl Asks {
 
 /// The controller of this node: active while the quorum follows it.
 pub struct Controller {
-    env: Env,
-    quorum: Quorum,
+    claimant: Claimant,
     queue: mpsc::Receiver<Box<dyn Pending>>,
     rules: Rules,
-    identity: ActiveController,
-    /// The first records of a cluster's life.
-    bootstrap: Vec<MetadataRecord>,
+    /// The epoch of the claim while this controller is active.
+    active: watch::Sender<Option<i32>>,
+}
+
+/// Where a controller is asked, and whether it is active.
+pub struct Desk {
+    pub asks: Asks,
+    /// The epoch of the claim while this controller is active.
+    pub active: watch::Receiver<Option<i32>>,
 }
 
 impl Controller {
@@ -144,71 +173,62 @@ impl Controller {
         rules: Rules,
         identity: ActiveController,
         bootstrap: Vec<MetadataRecord>,
-    ) -> (Controller, Asks) {
+    ) -> (Controller, Desk) {
         let (asks, queue) = mpsc::channel(ASKS_MAX);
-        (Controller { env: env.clone(), quorum, queue, rules, identity, bootstrap }, Asks { queue: asks })
+        let (active, is_active) = watch::channel(None);
+        let claimant = Claimant { env: env.clone(), quorum, identity, bootstrap };
+        (Controller { claimant, queue, rules, active }, Desk { asks: Asks { queue: asks }, active: is_active })
     }
 
     /// Runs until the quorum has ended or nobody can ask any more, and says why.
     pub async fn run(mut self) -> String {
         loop {
-            let served = match self.claim().await {
-                Ok(epoch) => self.serve(epoch).await,
+            let served = match self.become_active().await {
+                Ok(epoch) => {
+                    self.active.send_replace(Some(epoch));
+                    self.serve(epoch).await
+                }
                 Err(reason) => Err(reason),
             };
+            self.active.send_replace(None);
             if let Err(reason) = served {
                 return reason;
             }
         }
     }
 
-    /// Becomes the active controller and returns the epoch. That raft calls this node leader is not enough: a leader
-    /// that restarts resumes its term, and rounds of its earlier life may still be on their way. The claim comes after
-    /// them in the log, and takes effect only if it was made from what they left.
-    async fn claim(&self) -> Result<i32, String> {
+    /// Waits until the quorum follows this node, and claims. Whoever asks before raft even leads here is refused.
+    async fn become_active(&mut self) -> Result<i32, String> {
         loop {
-            self.quorum.leading().await?;
-            let image = self.quorum.image();
-            let epoch = image.index.controller_epoch + 1;
-            let ActiveController { node, directory, incarnation } = self.identity;
-            let mut records = vec![MetadataRecord::ControllerClaim { epoch, node, directory, incarnation }];
-            if image.cluster_id.is_zero() {
-                records.extend(self.bootstrap.iter().cloned());
-            }
-            match self.quorum.propose(image.index, records).await {
-                Proposed::Applied { .. } => {
-                    tracing::info!(epoch, node = %self.identity.node, "this node is the active controller");
-                    return Ok(epoch);
-                }
-                Proposed::Stale => tracing::debug!(epoch, "the claim came behind another round"),
-                Proposed::NotLeader => self.pause().await?,
-                Proposed::Unknown(reason) => {
-                    tracing::warn!(epoch, reason, "the fate of the claim is unknown");
-                    self.pause().await?;
+            let mut leading = pin!(self.claimant.lead());
+            loop {
+                tokio::select! {
+                    biased;
+                    outcome = &mut leading => break outcome?,
+                    ask = self.queue.recv() => ask.ok_or("nobody can ask any more")?.release(Err(not_controller())),
                 }
             }
-        }
-    }
-
-    async fn pause(&self) -> Result<(), String> {
-        tokio::select! {
-            biased;
-            reason = self.quorum.ended() => Err(reason),
-            () = self.env.sleep(CLAIM_RETRY) => Ok(()),
+            if let Some(epoch) = self.claimant.claim().await {
+                return Ok(epoch);
+            }
         }
     }
 
     /// Runs rounds until this controller is no longer active (`Ok`) or can never be again (`Err`).
     async fn serve(&mut self, epoch: i32) -> Result<(), String> {
-        let quorum = self.quorum.clone();
-        let mut ended = pin!(quorum.ended());
+        let quorum = self.claimant.quorum.clone();
+        let (mut ended, mut deposed) = (pin!(quorum.ended()), pin!(quorum.deposed()));
         loop {
             let first = tokio::select! {
                 biased;
                 reason = &mut ended => return Err(reason),
+                () = &mut deposed => {
+                    tracing::info!(epoch, "this node is not the active controller any more");
+                    return Ok(());
+                }
                 ask = self.queue.recv() => ask.ok_or("nobody can ask any more")?,
             };
-            let image = self.quorum.image();
+            let image = quorum.image();
             let mut round = Round::new((*image).clone(), self.rules.clone());
             if image.index.controller_epoch != epoch {
                 first.release(Err(not_controller()));
@@ -244,13 +264,72 @@ impl Controller {
         if records.is_empty() {
             return Ok(());
         }
-        match self.quorum.propose(stamp, records).await {
+        match self.claimant.quorum.propose(stamp, records).await {
             Proposed::Applied { .. } => Ok(()),
             Proposed::Stale | Proposed::NotLeader => Err(not_controller()),
             Proposed::Unknown(reason) => {
                 tracing::warn!(reason, "the fate of a metadata round is unknown");
                 Err(ApiError::new(ErrorCode::RequestTimedOut, "The request timed out."))
             }
+        }
+    }
+}
+
+/// What it takes to become the active controller.
+struct Claimant {
+    env: Env,
+    quorum: Quorum,
+    identity: ActiveController,
+    /// The first records of a cluster's life.
+    bootstrap: Vec<MetadataRecord>,
+}
+
+impl Claimant {
+    /// Waits until raft follows this node, and no change of voters is half done; an error is final.
+    async fn lead(&self) -> Result<(), String> {
+        loop {
+            tokio::select! {
+                biased;
+                reason = self.quorum.ended() => return Err(reason),
+                leading = self.quorum.leading() => leading?,
+            }
+            let Err(why) = self.quorum.finish_change().await else { return Ok(()) };
+            tracing::warn!(why, "a change of voters cannot be brought to its end");
+            self.pause().await?;
+        }
+    }
+
+    /// Becomes the active controller and returns the epoch; `None` if it has to be tried again. That raft calls this
+    /// node leader is not enough: a leader that restarts resumes its term, and rounds of its earlier life may still be
+    /// on their way. The claim comes after them in the log, and takes effect only if it was made from what they left.
+    async fn claim(&self) -> Option<i32> {
+        let image = self.quorum.image();
+        let epoch = image.index.controller_epoch + 1;
+        let ActiveController { node, directory, incarnation } = self.identity;
+        let mut records = vec![MetadataRecord::ControllerClaim { epoch, node, directory, incarnation }];
+        if image.cluster_id.is_zero() {
+            records.extend(self.bootstrap.iter().cloned());
+        }
+        match self.quorum.propose(image.index, records).await {
+            Proposed::Applied { .. } => {
+                tracing::info!(epoch, node = %self.identity.node, "this node is the active controller");
+                return Some(epoch);
+            }
+            Proposed::Stale => tracing::debug!(epoch, "the claim came behind another round"),
+            Proposed::NotLeader => self.env.sleep(CLAIM_RETRY).await,
+            Proposed::Unknown(reason) => {
+                tracing::warn!(epoch, reason, "the fate of the claim is unknown");
+                self.env.sleep(CLAIM_RETRY).await;
+            }
+        }
+        None
+    }
+
+    async fn pause(&self) -> Result<(), String> {
+        tokio::select! {
+            biased;
+            reason = self.quorum.ended() => Err(reason),
+            () = self.env.sleep(CLAIM_RETRY) => Ok(()),
         }
     }
 }

@@ -11,9 +11,12 @@ use imbl::OrdMap;
 use crate::error::{ApiError, ErrorCode};
 use crate::metadata::image::ClusterImage;
 use crate::metadata::record::MetadataRecord;
+use crate::metadata::rules::{MIN_ISR, Rules};
+use crate::metadata::settings::ResourceKind;
 
-const METADATA_VERSION: &str = "metadata.version";
+pub(super) const METADATA_VERSION: &str = "metadata.version";
 const KRAFT_VERSION: &str = "kraft.version";
+const ELR_VERSION: &str = "eligible.leader.replicas.version";
 
 /// The levels of `metadata.version` that brought new records: a downgrade from one of them may lose something
 /// (`MetadataVersion.didMetadataChange`).
@@ -29,6 +32,11 @@ impl Features {
     /// The finalized level; 0 if the feature is off.
     pub fn level(&self, name: &str) -> i16 {
         self.levels.get(name).copied().unwrap_or(0)
+    }
+
+    /// True if replicas outside an ISR may be eligible leaders (KIP-966).
+    pub fn has_elr(&self) -> bool {
+        self.level(ELR_VERSION) > 0
     }
 
     /// Every feature that is on, in the order of names.
@@ -69,8 +77,15 @@ pub struct FeatureUpdate {
 }
 
 /// Decides a whole UpdateFeatures request: every update, or none (KIP-1022).
-pub fn decide_update(image: &ClusterImage, updates: &[FeatureUpdate]) -> Result<Vec<MetadataRecord>, ApiError> {
+pub fn decide_update(
+    image: &ClusterImage,
+    rules: &Rules,
+    updates: &[FeatureUpdate],
+) -> Result<Vec<MetadataRecord>, ApiError> {
     let mut records = Vec::new();
+    if updates.iter().any(|update| update.name == ELR_VERSION && update.level > 0) {
+        records = one_min_isr(image, rules);
+    }
     for update in updates {
         if let Err(why) = check(image, update) {
             let message = format!("The update failed for all features since the following feature had an error: {why}");
@@ -81,6 +96,18 @@ pub fn decide_update(image: &ClusterImage, updates: &[FeatureUpdate]) -> Result<
         }
     }
     Ok(records)
+}
+
+/// With eligible leader replicas there is one min.insync.replicas of the cluster, and none of a broker (KIP-966).
+fn one_min_isr(image: &ClusterImage, rules: &Rules) -> Vec<MetadataRecord> {
+    let record = |name: &str, value| {
+        let (name, key) = (name.to_owned(), MIN_ISR.to_owned());
+        MetadataRecord::Config { kind: ResourceKind::Broker, name, key, value }
+    };
+    let has = |name: &str| image.settings.of(ResourceKind::Broker, name).contains_key(MIN_ISR);
+    let own = image.settings.names(ResourceKind::Broker).filter(|name| !name.is_empty() && has(name));
+    let wanted = rules.controller.min_insync_replicas.to_string();
+    (!has("")).then(|| record("", Some(wanted))).into_iter().chain(own.map(|name| record(name, None))).collect()
 }
 
 fn check(image: &ClusterImage, update: &FeatureUpdate) -> Result<(), String> {

@@ -82,11 +82,23 @@ impl ClusterImage {
     /// The image after `batch`, which comes from a disk or another node.
     pub fn try_replay(&self, batch: &[MetadataRecord]) -> Result<ClusterImage, Misfit> {
         let mut next = self.clone();
-        for record in batch {
-            next.apply(record)?;
-            next.index.next_offset += 1;
-        }
+        next.apply_all(batch)?;
         Ok(next)
+    }
+
+    /// Becomes the image after `batch`, as [`ClusterImage::replay`], without a copy of what nobody else holds.
+    pub fn absorb(&mut self, batch: &[MetadataRecord]) {
+        if let Err(misfit) = self.apply_all(batch) {
+            panic!("{misfit}");
+        }
+    }
+
+    fn apply_all(&mut self, batch: &[MetadataRecord]) -> Result<(), Misfit> {
+        for record in batch {
+            self.apply(record)?;
+            self.index.next_offset += 1;
+        }
+        Ok(())
     }
 
     fn apply(&mut self, record: &MetadataRecord) -> Result<(), Misfit> {
@@ -105,7 +117,7 @@ impl ClusterImage {
             MetadataRecord::FeatureLevel { name, level } => self.features.set(name, *level),
             MetadataRecord::RegisterBroker(broker) => self.brokers.register(broker.clone()),
             MetadataRecord::UnregisterBroker { id, epoch } => self.brokers.unregister(*id, *epoch)?,
-            MetadataRecord::BrokerChange(change) => self.brokers.change(change)?,
+            MetadataRecord::BrokerChange(change) => self.brokers.change(change, self.index.next_offset)?,
             MetadataRecord::Topic { id, name } => self.topics.add(*id, name)?,
             MetadataRecord::RemoveTopic { id } => {
                 let name = self.topics.remove(*id)?;
@@ -122,6 +134,7 @@ impl ClusterImage {
             }
             MetadataRecord::ProducerIds { next } => self.producer_ids = *next,
             MetadataRecord::ClientQuota { entity, key, value } => self.client_quotas.set(entity, key, *value),
+            MetadataRecord::ClearElr { topic } => self.topics.clear_elr(*topic)?,
         }
         Ok(())
     }

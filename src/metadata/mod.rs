@@ -8,31 +8,44 @@
 //! with many. What has been answered survives a crash, because the quorum syncs before it answers.
 
 mod asks;
+mod broker_asks;
 mod brokers;
 mod client_quotas;
+#[cfg(test)]
+mod cluster_tests;
 mod controller;
+mod directories;
+mod duties;
 mod features;
 mod fields;
+mod heartbeats;
 mod image;
+mod isr;
 mod leaders;
+mod partition;
+mod partition_change;
 mod placement;
 mod quorum;
 mod reassignments;
 mod record;
+mod remote;
+mod rules;
 #[cfg(test)]
 mod script;
+mod sessions;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod topics;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
-pub use asks::{Elected, MutationQuota, PRODUCER_IDS_PER_BLOCK};
+pub use asks::{Elected, MutationQuota};
+pub use broker_asks::PRODUCER_IDS_PER_BLOCK;
 pub use brokers::{Broker, Brokers, Endpoint, Registration};
 pub use client_quotas::{
     CONNECTION_CREATION_RATE, CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, ClientQuotas, PRODUCER_BYTE_RATE,
@@ -40,28 +53,32 @@ pub use client_quotas::{
     duplicate as duplicate_quota_entity, part as quota_part,
 };
 pub use controller::{MetadataAsk, Round};
+pub use directories::DirectoryAssignment;
 pub use features::{FeatureUpdate, Features, UpgradeType};
+pub use heartbeats::{Heartbeat, HeartbeatAnswer};
 pub use image::{ActiveController, ClusterImage, ImageIndex, Misfit};
-pub use leaders::Election;
-pub use quorum::StartError;
+pub use isr::{AlterPartition, Altered, AlteredPartition};
+pub use partition::{PartitionChange, PartitionRegistration, directory};
+pub use partition_change::Election;
 pub use quorum::rocks_store::RocksMetaStore;
 pub use quorum::store::{MemoryStore, MetaStore, Write};
-pub use quorum::stored::{StoredEntry, StoredMetadata, StoredPayload, write_bootstrap};
+pub use quorum::stored::{StoredEntry, StoredMetadata, StoredPayload, write_bootstrap, write_first_voters};
+pub use quorum::{Member, MemberEndpoint, QuorumSettings, StartError, Timing, VoterId};
 pub use reassignments::{Reassignment, is_under_way};
 pub use record::{BrokerChange, MetadataRecord};
-pub use settings::{
-    Alteration, ResourceKind, Rules, SettingAlteration, SettingChange, SettingMap, Settings, SettingsCheck,
-};
-pub use topics::{
-    CreatedTopic, Growth, NewTopic, PartitionChange, PartitionRegistration, Topic, TopicDefaults, Topics,
-};
+pub use remote::protocol_name;
+pub use rules::{ControllerSettings, Rules, SettingsCheck};
+pub use settings::{Alteration, ResourceKind, SettingAlteration, SettingChange, SettingMap, Settings};
+pub use topics::{CreatedTopic, Growth, NewTopic, Topic, TopicDefaults, Topics};
 
 use crate::env::Env;
 use crate::error::ApiError;
-use crate::ids::{BrokerId, KafkaUuid, PartitionIndex, ProducerId, TopicId};
-use crate::metadata::controller::{Asks, Controller};
-use crate::metadata::quorum::stored::read_bootstrap;
-use crate::metadata::quorum::{Quorum, QuorumOptions};
+use crate::ids::{BrokerId, KafkaUuid, PartitionIndex, TopicId};
+use crate::metadata::controller::{Asks, Controller, Desk, not_controller};
+use crate::metadata::quorum::stored::{read_bootstrap, read_first_voters};
+use crate::metadata::quorum::{Outside, Published, Quorum, QuorumOptions};
+use crate::metadata::remote::Links;
+use crate::metadata::sessions::Sessions;
 use crate::peer::Address;
 
 /// What a broker says of itself when it joins.
@@ -73,6 +90,8 @@ pub struct BrokerProfile {
     pub features: BTreeMap<String, (i16, i16)>,
     /// The ids of its log directories.
     pub log_dirs: Vec<KafkaUuid>,
+    /// The epoch of its earlier life, if every directory still has what it had then; else -1.
+    pub previous_epoch: i64,
 }
 
 /// What the metadata of a node is started with.
@@ -85,6 +104,7 @@ pub struct MetadataOptions {
     /// The cluster this node must belong to; a new cluster without one draws its own.
     pub cluster_id: Option<KafkaUuid>,
     pub broker: BrokerProfile,
+    pub quorum: QuorumSettings,
     /// Levels a new cluster finalizes.
     pub bootstrap_features: Vec<(String, i16)>,
     /// Cluster-wide broker settings that a new cluster writes down.
@@ -102,20 +122,79 @@ pub const SNAPSHOT_LOG_BYTES: u64 = 1 << 20;
 #[derive(Clone)]
 pub struct Metadata {
     env: Env,
-    quorum: Quorum,
-    asks: Asks,
+    published: Arc<Published>,
+    part: Part,
     ended: watch::Receiver<Option<String>>,
     /// What this broker says of itself, whenever it registers.
     registration: Arc<Registration>,
+    cluster_id: KafkaUuid,
+    settings: Arc<ControllerSettings>,
+    /// Whom this node has heard of as the controller.
+    sessions: Sessions,
+    /// The way to the controller when it is another node.
+    links: Arc<Links>,
+}
+
+/// The part of this node in the quorum.
+#[derive(Clone)]
+enum Part {
+    Controller {
+        quorum: Quorum,
+        asks: Asks,
+        active: watch::Receiver<Option<i32>>,
+    },
+    /// It follows from outside.
+    Outside {
+        outside: Outside,
+        end: Arc<watch::Sender<Option<String>>>,
+    },
 }
 
 impl Metadata {
-    /// Starts this node as the only voter, and as a broker of its own cluster: when this returns, its controller is
-    /// active and the broker is registered and unfenced, under a new epoch.
+    /// Starts this node's part in the metadata. A controller that is all of the quorum is active when this returns.
+    /// Otherwise this returns before anything is known: controllers find each other while their listeners serve
+    /// [`Metadata::peer_message`]. The broker is registered by whoever keeps it alive ([`Metadata::register_broker`],
+    /// [`Metadata::heartbeat`]).
     pub async fn start(env: &Env, options: MetadataOptions) -> Result<Metadata, StartError> {
-        let MetadataOptions { ref store, node, directory, snapshot_log_bytes, .. } = options;
-        let store = store.clone();
-        let quorum = Quorum::start(env, QuorumOptions { store, node, directory, snapshot_log_bytes }).await?;
+        let incarnation = env.random_uuid();
+        let BrokerProfile { rack, endpoints, features, log_dirs, previous_epoch } = options.broker.clone();
+        let id = options.node;
+        let registration = Registration { id, incarnation, rack, endpoints, features, log_dirs, previous_epoch };
+        let registration = Arc::new(registration);
+        if options.quorum.controller {
+            Metadata::start_controller(env, options, registration).await
+        } else {
+            let cluster_id = options.cluster_id.unwrap_or_default();
+            let outside = Outside::start(env, options.node, options.directory, cluster_id, &options.quorum);
+            let (end, ended) = watch::channel(None);
+            let published = outside.published().clone();
+            let part = Part::Outside { outside, end: Arc::new(end) };
+            let settings = Arc::new(options.rules.controller);
+            let (env, sessions, links) = (env.clone(), Sessions::default(), Arc::default());
+            Ok(Metadata { env, published, part, ended, registration, cluster_id, settings, sessions, links })
+        }
+    }
+
+    async fn start_controller(
+        env: &Env,
+        options: MetadataOptions,
+        registration: Arc<Registration>,
+    ) -> Result<Metadata, StartError> {
+        let MetadataOptions { node, directory, snapshot_log_bytes, .. } = options;
+        let store = options.store.clone();
+        let read = move || Ok::<_, std::io::Error>((read_bootstrap(&*store)?, read_first_voters(&*store)?));
+        let (formatted, first_voters) = env.blocking(read).await?;
+        let quorum_options = QuorumOptions {
+            store: options.store,
+            node,
+            directory,
+            cluster_id: options.cluster_id.unwrap_or_default(),
+            founding: options.quorum.founding(node, first_voters)?,
+            seeds: options.quorum.seeds(),
+            timing: options.quorum.timing,
+            snapshot_log_bytes,
+        };
+        let quorum = Quorum::start(env, quorum_options).await?;
         let known = quorum.image().cluster_id;
         let asked = options.cluster_id.unwrap_or(known);
         if !known.is_zero() && asked != known {
@@ -123,36 +202,81 @@ impl Metadata {
             return Err(StartError::Identity(format!("it is of cluster {known}, this is cluster {asked}")));
         }
         let cluster_id = if asked.is_zero() { env.random_uuid() } else { asked };
-        let incarnation = env.random_uuid();
-        let identity = ActiveController { node, directory, incarnation };
-        let formatted = {
-            let store = options.store.clone();
-            env.blocking(move || read_bootstrap(&*store)).await?
-        };
+        let identity = ActiveController { node, directory, incarnation: registration.incarnation };
         let bootstrap = bootstrap(cluster_id, formatted, options.bootstrap_features, options.bootstrap_settings);
-        let (controller, asks) = Controller::new(env, quorum.clone(), options.rules, identity, bootstrap);
+        let settings = Arc::new(options.rules.controller.clone());
+        let (controller, desk) = Controller::new(env, quorum.clone(), options.rules, identity, bootstrap);
         let ended = supervise(env, controller);
-
-        let BrokerProfile { rack, endpoints, features, log_dirs } = options.broker;
-        let registration = Arc::new(Registration { id: node, incarnation, rack, endpoints, features, log_dirs });
-        let join = asks::JoinCluster { registration: (*registration).clone() };
-        match asks.ask(join).await.and_then(|joined| joined) {
-            Ok(_) => Ok(Metadata { env: env.clone(), quorum, asks, ended, registration }),
-            Err(refused) => {
-                quorum.shutdown().await;
-                Err(StartError::Quorum(format!("cannot join the cluster: {refused}")))
-            }
+        let Desk { asks, active } = desk;
+        let published = quorum.published().clone();
+        let part = Part::Controller { quorum: quorum.clone(), asks, active };
+        let (sessions, links) = (Sessions::default(), Arc::default());
+        let env = env.clone();
+        let metadata = Metadata { env, published, part, ended, registration, cluster_id, settings, sessions, links };
+        if quorum.is_alone()
+            && let Err(why) = metadata.until_active().await
+        {
+            quorum.shutdown().await;
+            return Err(StartError::Quorum(why));
         }
+        metadata.env.spawn(metadata.clone().watch_the_clock());
+        Ok(metadata)
     }
 
-    /// The newest image.
+    /// What this broker says of itself when it registers.
+    pub fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    /// Waits until this controller, which nobody can outvote, is active.
+    async fn until_active(&self) -> Result<(), String> {
+        let Part::Controller { active, .. } = &self.part else { return Ok(()) };
+        let (mut active, ended) = (active.clone(), self.ended.clone());
+        if active.wait_for(Option::is_some).await.is_err() {
+            return Err(ended.borrow().clone().unwrap_or_else(|| "the metadata controller has ended".into()));
+        }
+        Ok(())
+    }
+
+    /// The newest image; an empty one before this node has heard of any.
     pub fn image(&self) -> Arc<ClusterImage> {
-        self.quorum.image()
+        self.published.image()
     }
 
     /// Hears of every newer image; images in between may be skipped.
     pub fn watch(&self) -> watch::Receiver<Arc<ClusterImage>> {
-        self.quorum.watch()
+        self.published.watch()
+    }
+
+    /// True if this node is the active controller: its claim has been applied, and it still leads as far as it knows.
+    pub fn is_active(&self) -> bool {
+        matches!(&self.part, Part::Controller { active, .. } if active.borrow().is_some())
+    }
+
+    /// Hears when this node becomes the active controller, with its controller epoch, and when it is so no more. `None`
+    /// if this node is no controller.
+    pub fn watch_active(&self) -> Option<watch::Receiver<Option<i32>>> {
+        match &self.part {
+            Part::Controller { active, .. } => Some(active.clone()),
+            Part::Outside { .. } => None,
+        }
+    }
+
+    /// The newest leader of the quorum that this node knows, and where it listens.
+    pub fn active_controller(&self) -> Option<(BrokerId, Address)> {
+        let (id, address) = match &self.part {
+            Part::Controller { quorum, .. } => quorum.leader()?,
+            Part::Outside { outside, .. } => outside.leader()?,
+        };
+        Some((id, address?))
+    }
+
+    /// Answers a message of the private API ([`crate::wire::PRIVATE_API`]). `NOT_CONTROLLER` if this node is none.
+    pub async fn peer_message(&self, body: Bytes) -> Result<Bytes, ApiError> {
+        match &self.part {
+            Part::Controller { quorum, .. } => Ok(quorum.answer(body).await),
+            Part::Outside { .. } => Err(not_controller()),
+        }
     }
 
     /// The epoch under which this broker is registered; -1 if it is not.
@@ -168,7 +292,10 @@ impl Metadata {
     /// Asks the controller and waits until the answer is applied. `NOT_CONTROLLER`: it had no effect, ask again.
     /// `REQUEST_TIMED_OUT`: it may have an effect.
     pub async fn ask<A: MetadataAsk>(&self, ask: A) -> Result<A::Answer, ApiError> {
-        self.asks.ask(ask).await
+        match &self.part {
+            Part::Controller { asks, .. } => asks.ask(ask).await,
+            Part::Outside { .. } => Err(not_controller()),
+        }
     }
 
     /// Creates topics as far as `quota` goes; answers in the order of `topics`. With `validate` it only says what would
@@ -220,11 +347,6 @@ impl Metadata {
         self.ask(asks::AlterClientQuotas { alterations, validate }).await
     }
 
-    /// Reserves [`PRODUCER_IDS_PER_BLOCK`] producer ids that nobody else gets.
-    pub async fn allocate_producer_ids(&self) -> Result<Range<ProducerId>, ApiError> {
-        self.ask(asks::AllocateProducerIds).await
-    }
-
     /// Finalizes feature levels: all of them, or none.
     pub async fn update_features(&self, updates: Vec<FeatureUpdate>, validate: bool) -> Result<(), ApiError> {
         self.ask(asks::UpdateFeatures { updates, validate }).await.and_then(|answer| answer)
@@ -251,17 +373,7 @@ impl Metadata {
     /// Takes a broker out of the cluster. This broker, which is alive, is back at once under a new epoch.
     pub async fn unregister_broker(&self, id: BrokerId) -> Result<(), ApiError> {
         let returning = (id == self.registration.id).then(|| (*self.registration).clone());
-        self.ask(asks::UnregisterBroker { id, returning }).await.and_then(|answer| answer)
-    }
-
-    /// True if this node is the active controller.
-    pub fn is_active(&self) -> bool {
-        true
-    }
-
-    /// The active controller, as far as this node knows, and where it is reached.
-    pub fn active_controller(&self) -> Option<(BrokerId, Address)> {
-        None
+        self.ask(broker_asks::UnregisterBroker { id, returning }).await.and_then(|answer| answer)
     }
 
     /// Waits until this node can no longer take part in the quorum, and says why. The process must end then.
@@ -275,7 +387,13 @@ impl Metadata {
 
     /// Ends in good order; [`Metadata::ended`] returns.
     pub async fn shutdown(&self) {
-        self.quorum.shutdown().await;
+        match &self.part {
+            Part::Controller { quorum, .. } => {
+                quorum.hand_over().await;
+                quorum.shutdown().await;
+            }
+            Part::Outside { end, .. } => _ = end.send_replace(Some("this node has been stopped".into())),
+        }
     }
 }
 

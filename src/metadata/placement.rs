@@ -1,8 +1,9 @@
 //! Where the replicas of new partitions go.
 //!
 //! The brokers stand in a ring in which neighbours are of different racks as far as possible. Leaders walk the ring;
-//! followers are the next brokers on it, first those of racks the partition does not have yet, and each time round
-//! the ring the followers start one place further on, so that the partitions of one leader have different followers.
+//! followers are the next brokers on it, first those of racks that the partition has the fewest replicas in, and each
+//! time round the ring the followers start one place further on, so that the partitions of one leader have different
+//! followers. Brokers that are leaving, and those that take no partitions, are passed over; fenced ones come last.
 //! Invariants: the same arguments give the same answer; no broker twice in a partition; no fenced leader. Pure.
 
 use std::collections::BTreeMap;
@@ -19,14 +20,15 @@ pub fn place(
     factor: i16,
     seed: u64,
 ) -> Result<Vec<Vec<BrokerId>>, String> {
+    let usable = brokers.iter().filter(|broker| broker.takes_partitions() && is_staying(broker));
     let (unfenced, fenced): (Vec<&Broker>, Vec<&Broker>) =
-        brokers.iter().map(|broker| &**broker).partition(|broker| !broker.fenced);
+        usable.map(|broker| &**broker).partition(|broker| !broker.fenced);
     let wanted = usize::try_from(factor).unwrap_or(0);
     if wanted == 0 {
         return Err(format!("Invalid replication factor {factor}: the replication factor must be positive."));
     }
     if unfenced.is_empty() {
-        return Err("All brokers are currently fenced.".into());
+        return Err("All brokers are currently fenced, or have all their log directories cordoned.".into());
     }
     let registered = unfenced.len() + fenced.len();
     if wanted > registered {
@@ -39,6 +41,11 @@ pub fn place(
     let spare = ring(&fenced);
     let start = (seed % leaders.len() as u64) as usize;
     Ok(partitions.map(|index| one(&leaders, &spare, start + index as usize, wanted)).collect())
+}
+
+/// False for a broker in controlled shutdown. Once it is fenced nobody knows whether it is still on its way out.
+fn is_staying(broker: &Broker) -> bool {
+    broker.fenced || broker.shutting_down.is_none()
 }
 
 /// The brokers in an order that takes one of each rack in turn.
@@ -60,21 +67,19 @@ fn one(leaders: &[&Broker], spare: &[&Broker], position: usize, wanted: usize) -
         let shifted = (step + round) % others;
         leaders[(leader_at + 1 + shifted) % leaders.len()]
     });
-    let candidates: Vec<&Broker> = followers.chain(spare.iter().copied()).collect();
-
     let mut chosen = vec![leaders[leader_at]];
-    // First one of each rack the partition lacks, then whoever is next.
-    for candidate in &candidates {
-        if chosen.len() < wanted && chosen.iter().all(|broker| broker.rack != candidate.rack) {
-            chosen.push(candidate);
-        }
-    }
-    for candidate in &candidates {
-        if chosen.len() < wanted && chosen.iter().all(|broker| broker.id != candidate.id) {
-            chosen.push(candidate);
-        }
-    }
+    take_evenly(&mut chosen, followers.collect(), wanted);
+    take_evenly(&mut chosen, spare.to_vec(), wanted);
     chosen.iter().map(|broker| broker.id).collect()
+}
+
+/// Takes `candidates` until `wanted` are chosen: always the first of the racks that have been chosen from the least.
+fn take_evenly<'a>(chosen: &mut Vec<&'a Broker>, mut candidates: Vec<&'a Broker>, wanted: usize) {
+    while chosen.len() < wanted && !candidates.is_empty() {
+        let in_rack = |candidate: &Broker| chosen.iter().filter(|broker| broker.rack == candidate.rack).count();
+        let least = (0..candidates.len()).min_by_key(|at| in_rack(candidates[*at])).unwrap_or(0);
+        chosen.push(candidates.remove(least));
+    }
 }
 
 #[cfg(test)]
@@ -136,13 +141,34 @@ mod tests {
     }
 
     #[test]
+    fn more_replicas_than_racks_are_spread_evenly() {
+        let rows = [(1, "a"), (2, "a"), (3, "a"), (4, "b"), (5, "b"), (6, "b")];
+        let brokers = cluster(&rows.map(|(id, rack)| (id, rack, false)));
+        for replicas in place(&brokers, 0..60, 4, 3).unwrap() {
+            let in_a = replicas.iter().filter(|id| id.0 <= 3).count();
+            assert_eq!((in_a, replicas.iter().collect::<BTreeSet<_>>().len()), (2, 4), "{replicas:?}");
+        }
+    }
+
+    #[test]
+    fn who_leaves_or_takes_nothing_is_passed_over() {
+        let mut brokers = cluster(&[(1, "", false)]);
+        brokers.register(Broker { shutting_down: Some(7), ..Broker::plain(2) });
+        let dir = || vec![crate::ids::KafkaUuid(1000)];
+        brokers.register(Broker { log_dirs: dir(), cordoned_dirs: dir(), ..Broker::plain(3) });
+        assert_eq!(place(&brokers, 0..2, 1, 1).unwrap(), ids(&[&[1], &[1]]));
+        assert!(place(&brokers, 0..1, 2, 1).is_err());
+    }
+
+    #[test]
     fn refusals_are_kafkas() {
         let one = cluster(&[(1, "", false)]);
         let too_many = "The target replication factor of 3 cannot be reached because only 1 broker(s) are registered \
                         or some brokers have all their log directories cordoned.";
         assert_eq!(place(&one, 0..1, 3, 0), Err(too_many.into()));
         let fenced = cluster(&[(1, "", true)]);
-        assert_eq!(place(&fenced, 0..1, 1, 0), Err("All brokers are currently fenced.".into()));
+        let nobody = "All brokers are currently fenced, or have all their log directories cordoned.";
+        assert_eq!(place(&fenced, 0..1, 1, 0), Err(nobody.into()));
         assert!(place(&one, 0..1, 0, 0).is_err());
     }
 }

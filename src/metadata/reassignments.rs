@@ -7,8 +7,11 @@
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, PartitionIndex};
 use crate::metadata::image::ClusterImage;
+use crate::metadata::partition::PartitionRegistration;
+use crate::metadata::partition_change::{Election, Electorate, Plan, Terms, without};
 use crate::metadata::record::MetadataRecord;
-use crate::metadata::topics::{PartitionChange, PartitionRegistration, Topic, check_assignment};
+use crate::metadata::rules::Rules;
+use crate::metadata::topics::{Topic, check_assignment};
 
 /// Where the replicas of a partition shall be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,29 +25,30 @@ pub struct Reassignment {
 /// Decides one reassignment. With `factor_may_change` the target may have more or fewer replicas than before.
 pub fn decide_reassign(
     image: &ClusterImage,
+    rules: &Rules,
     asked: &Reassignment,
     factor_may_change: bool,
 ) -> Result<Vec<MetadataRecord>, ApiError> {
     let (topic, partition) = find(image, asked)?;
-    let change = match &asked.target {
-        None => called_off(image, topic, asked.index, partition)?,
+    let terms = rules.terms(image, topic);
+    let plan = match &asked.target {
+        None => called_off(partition, terms, || format!("{}:{}", topic.name, asked.index))?,
         Some(target) => {
             check_assignment(image, target, None)?;
             if !factor_may_change {
                 check_factor(partition, target)?;
             }
-            towards(image, partition, target)
+            towards(partition, terms, target)
         }
     };
-    if change == PartitionChange::default() {
-        return Ok(Vec::new());
-    }
-    Ok(vec![MetadataRecord::PartitionChange { topic: topic.id, index: asked.index, change }])
+    let change = plan.decide(&Electorate::of(&image.brokers));
+    let record = |change| MetadataRecord::PartitionChange { topic: topic.id, index: asked.index, change };
+    Ok(change.map(record).into_iter().collect())
 }
 
 /// True while replicas are being added or removed.
 pub fn is_under_way(partition: &PartitionRegistration) -> bool {
-    !partition.adding.is_empty() || !partition.removing.is_empty()
+    partition.is_reassigning()
 }
 
 fn find<'a>(image: &'a ClusterImage, asked: &Reassignment) -> Result<(&'a Topic, &'a PartitionRegistration), ApiError> {
@@ -65,70 +69,42 @@ fn check_factor(partition: &PartitionRegistration, target: &[BrokerId]) -> Resul
 }
 
 /// The way to `target`, and its end at once if nothing has to be copied for it.
-fn towards(image: &ClusterImage, partition: &PartitionRegistration, target: &[BrokerId]) -> PartitionChange {
+fn towards<'a>(partition: &'a PartitionRegistration, terms: Terms, target: &[BrokerId]) -> Plan<'a> {
     let held = without(&partition.replicas, &partition.adding);
-    let mut adding = without(target, &held);
-    let mut removing = without(&partition.replicas, target);
-    adding.sort_unstable();
-    removing.sort_unstable();
-    let left = without(&partition.isr, &removing);
-    let in_sync = |ids: &[BrokerId]| ids.iter().all(|id| left.contains(id));
-    let shrinks = adding.len() < removing.len();
-    let complete = !left.is_empty() && in_sync(&adding) && (!shrinks || in_sync(target));
-    let next = if complete {
-        PartitionRegistration {
-            replicas: target.to_vec(),
-            isr: left,
-            adding: vec![],
-            removing: vec![],
-            ..partition.clone()
-        }
-    } else {
-        let replicas = [target, &removing].concat();
-        PartitionRegistration { replicas, adding, removing, ..partition.clone() }
-    };
-    difference(image, partition, &next)
+    let mut plan = Plan::new(partition, terms);
+    plan.adding = without(target, &held);
+    plan.removing = without(&partition.replicas, target);
+    plan.adding.sort_unstable();
+    plan.removing.sort_unstable();
+    plan.replicas = [target, &plan.removing].concat();
+    plan.election = Election::Online;
+    plan
 }
 
 /// The way back: what was to be added goes, what was to be removed stays.
-fn called_off(
-    image: &ClusterImage,
-    topic: &Topic,
-    index: PartitionIndex,
-    partition: &PartitionRegistration,
-) -> Result<PartitionChange, ApiError> {
+fn called_off<'a>(
+    partition: &'a PartitionRegistration,
+    terms: Terms,
+    what: impl FnOnce() -> String,
+) -> Result<Plan<'a>, ApiError> {
     if !is_under_way(partition) {
         return Err(ErrorCode::NoReassignmentInProgress.into());
     }
-    let replicas = without(&partition.replicas, &partition.adding);
-    let isr = without(&partition.isr, &partition.adding);
-    if isr.is_empty() {
-        let message = format!(
-            "Unable to revert partition assignment for {}:{index} because it would require an unclean leader election.",
-            topic.name
-        );
-        return Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
+    let mut plan = Plan::new(partition, terms);
+    plan.replicas = without(&partition.replicas, &partition.adding);
+    plan.isr = without(&partition.isr, &partition.adding);
+    plan.adding.clear();
+    plan.removing.clear();
+    if plan.isr.is_empty() && !partition.isr.is_empty() {
+        if !terms.unclean {
+            let message = format!(
+                "Unable to revert partition assignment for {} because it would require an unclean leader election.",
+                what()
+            );
+            return Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
+        }
+        // The one that is left is taken to have everything, though it has not.
+        plan.isr.extend(plan.replicas.first());
     }
-    let next = PartitionRegistration { replicas, isr, adding: vec![], removing: vec![], ..partition.clone() };
-    Ok(difference(image, partition, &next))
-}
-
-/// What leads from `before` to `after`. A leader that is no longer in sync is replaced by the first replica that is.
-fn difference(image: &ClusterImage, before: &PartitionRegistration, after: &PartitionRegistration) -> PartitionChange {
-    let changed = |before: &Vec<BrokerId>, after: &Vec<BrokerId>| (before != after).then(|| after.clone());
-    let able = |id: &&BrokerId| after.isr.contains(id) && image.brokers.is_active(**id);
-    let leads_on = after.leader.is_some_and(|leader| after.isr.contains(&leader));
-    let leader = (!leads_on).then(|| after.replicas.iter().find(able).copied()).filter(|next| *next != before.leader);
-    PartitionChange {
-        replicas: changed(&before.replicas, &after.replicas),
-        isr: changed(&before.isr, &after.isr),
-        adding: changed(&before.adding, &after.adding),
-        removing: changed(&before.removing, &after.removing),
-        leader,
-        ..PartitionChange::default()
-    }
-}
-
-fn without(ids: &[BrokerId], gone: &[BrokerId]) -> Vec<BrokerId> {
-    ids.iter().copied().filter(|id| !gone.contains(id)).collect()
+    Ok(plan)
 }

@@ -5,6 +5,9 @@
 
 use std::fmt::{Debug, Write};
 use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::*;
 use crate::error::ErrorCode;
@@ -31,13 +34,21 @@ fn read_script(name: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-#[derive(Default)]
 struct Runner {
     image: ClusterImage,
+    sessions: Sessions,
+    now: Instant,
     records: Vec<MetadataRecord>,
     /// Topics so far: their ids are counted.
     topics: u128,
     transcript: String,
+}
+
+impl Default for Runner {
+    fn default() -> Runner {
+        let (image, sessions, now) = (ClusterImage::default(), Sessions::default(), Instant::now());
+        Runner { image, sessions, now, records: Vec::new(), topics: 0, transcript: String::new() }
+    }
 }
 
 fn run(name: &str) {
@@ -116,19 +127,23 @@ impl Runner {
                 }
                 Err(refused) => writeln!(self.transcript, "= {refused}").unwrap(),
             },
-            "producer-ids" => self.decide(asks::AllocateProducerIds, |ids| format!("{ids:?}")),
+            "producer-ids" => {
+                let broker = BrokerId(words.0.first().map_or(1, |id| id.parse().unwrap()));
+                let epoch = words.number("epoch", self.epoch_of(broker));
+                self.decide(broker_asks::AllocateProducerIds { broker, epoch }, |ids| said(&ids));
+            }
             "features" => {
                 let updates = feature_updates(&words);
                 self.decide(asks::UpdateFeatures { updates, validate }, |answer| said(&answer));
             }
             "join" => {
-                let registration = registration(&words);
-                self.decide(asks::JoinCluster { registration }, |answer| said(&answer));
+                let (registration, clean) = (self.registration(&words), false);
+                self.decide(broker_asks::JoinCluster { registration, clean }, |answer| said(&answer));
             }
             "unregister" => {
                 let id = BrokerId(words.0[0].parse().unwrap());
-                let returning = words.has("alive").then(|| registration(&words));
-                self.decide(asks::UnregisterBroker { id, returning }, |answer| said(&answer));
+                let returning = words.has("alive").then(|| self.registration(&words));
+                self.decide(broker_asks::UnregisterBroker { id, returning }, |answer| said(&answer));
             }
             "elect" => {
                 let election = if words.has("unclean") { Election::Unclean } else { Election::Preferred };
@@ -149,7 +164,28 @@ impl Runner {
                 let factor_may_change = !words.has("same-factor");
                 self.decide(asks::Reassign { reassignments: vec![asked], factor_may_change }, said_all);
             }
-            "register" => self.decide(Register(registration(&words)), |answer| said(&answer)),
+            "register" => {
+                let (registration, sessions, now) = (self.registration(&words), self.sessions.clone(), self.now);
+                let cluster_id = words.value("cluster").map(str::to_owned);
+                let ask = broker_asks::RegisterBroker { registration, cluster_id, sessions, now };
+                self.decide(ask, |answer| said(&answer));
+            }
+            "beat" => self.beat(&words),
+            "isr" => self.alter_isr(&words),
+            "dir" => self.assign_directory(&words),
+            "pass" => {
+                // A controller looks all the time, and so it knows since when it has been listening.
+                self.sessions.silent(&self.image, Duration::MAX, self.now);
+                self.now += Duration::from_secs(rest.parse().unwrap());
+            }
+            "fence" => {
+                let (sessions, now) = (self.sessions.clone(), self.now);
+                self.decide(broker_asks::FenceSilent { sessions, now }, |fenced| {
+                    fenced.map_or("nobody".into(), |id| format!("fenced {id}"))
+                });
+            }
+            "balance" => self.decide(broker_asks::BalanceLeaders, |elected| format!("elected {elected}")),
+            "rescue" => self.decide(broker_asks::ElectUncleanly, |elected| format!("elected {elected}")),
             "claim" => self.decide(Claim, |()| "claimed".into()),
             other => panic!("no such ask: {other}"),
         }
@@ -203,19 +239,6 @@ impl Runner {
     }
 }
 
-/// Registers without unfencing, as a broker does that has not caught up.
-struct Register(Registration);
-
-impl MetadataAsk for Register {
-    type Answer = Result<i64, ApiError>;
-
-    fn decide(self, round: &mut Round) -> Self::Answer {
-        let (records, epoch) = brokers::decide_register(round.image(), self.0)?;
-        round.accept(records);
-        Ok(epoch)
-    }
-}
-
 struct Claim;
 
 impl MetadataAsk for Claim {
@@ -228,18 +251,125 @@ impl MetadataAsk for Claim {
     }
 }
 
-fn registration(words: &Words<'_>) -> Registration {
-    let max = words.number("metadata-max", 30);
-    Registration {
-        id: BrokerId(words.0[0].parse().unwrap()),
-        incarnation: KafkaUuid(words.number("life", 1)),
-        rack: words.value("rack").map(str::to_owned),
-        endpoints: Vec::new(),
-        features: [("metadata.version", (7, max)), ("transaction.version", (0, 2)), ("kraft.version", (0, 1))]
-            .map(|(name, range)| (name.to_owned(), range))
-            .into(),
-        log_dirs: Vec::new(),
+impl Runner {
+    /// `metadata-max=n`, `life=n`, `rack=r`, `dirs=1,2` (by default one that has the number of the broker),
+    /// `previous=epoch`, or `clean` for the right one.
+    fn registration(&self, words: &Words<'_>) -> Registration {
+        let max = words.number("metadata-max", 30);
+        let id: i32 = words.0[0].parse().unwrap();
+        let features: &[(&str, (i16, i16))] = &[
+            ("metadata.version", (7, max)),
+            ("transaction.version", (0, 2)),
+            ("kraft.version", (0, 1)),
+            ("eligible.leader.replicas.version", (0, 1)),
+        ];
+        let stored = self.epoch_of(BrokerId(id));
+        Registration {
+            id: BrokerId(id),
+            incarnation: KafkaUuid(words.number("life", 1)),
+            rack: words.value("rack").map(str::to_owned),
+            endpoints: Vec::new(),
+            features: features.iter().map(|(name, range)| ((*name).to_owned(), *range)).collect(),
+            log_dirs: words.value("dirs").map_or_else(|| vec![directory_id(&id.to_string())], directory_ids),
+            previous_epoch: if words.has("clean") { stored } else { words.number("previous", -1) },
+        }
     }
+
+    fn epoch_of(&self, id: BrokerId) -> i64 {
+        self.image.brokers.by_id(id).map_or(-1, |broker| broker.epoch)
+    }
+
+    fn partition(&self, word: &str) -> (TopicId, PartitionIndex, PartitionRegistration) {
+        let (name, index) = word.rsplit_once(':').unwrap();
+        let index: PartitionIndex = index.parse().unwrap();
+        let topic = self.image.topics.by_name(name);
+        let partition = topic.and_then(|topic| topic.partition(index)).cloned().unwrap_or_default();
+        (topic.map_or(KafkaUuid(999), |topic| topic.id), index, partition)
+    }
+
+    /// `beat id [read=offset] [want-fence] [want-stop] [offline=dirs] [cordoned=dirs] [epoch=n]`; by default the broker
+    /// has read everything.
+    fn beat(&mut self, words: &Words<'_>) {
+        let id = BrokerId(words.0[0].parse().unwrap());
+        let dirs = |key: &str| words.value(key).map_or_else(Vec::new, directory_ids);
+        let heartbeat = Heartbeat {
+            id,
+            epoch: words.number("epoch", self.epoch_of(id)),
+            metadata_offset: words.number("read", self.image.index.next_offset - 1),
+            want_fence: words.has("want-fence"),
+            want_shut_down: words.has("want-stop"),
+            offline_dirs: dirs("offline"),
+            cordoned_dirs: dirs("cordoned"),
+        };
+        self.sessions.heard(&self.image, id, heartbeat.epoch, heartbeat.metadata_offset, self.now);
+        let sessions = self.sessions.clone();
+        self.decide(broker_asks::Beat { heartbeat, sessions }, |answer| match answer {
+            Ok(HeartbeatAnswer { caught_up, fenced, shut_down }) => {
+                let said = [(caught_up, "caught-up"), (fenced, "fenced"), (shut_down, "may-stop")];
+                said.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
+            }
+            Err(refused) => refused.to_string(),
+        });
+    }
+
+    /// `isr topic:index to=ids [by=id] [epochs=numbers] [le=n] [pe=n] [recovering]`; by default as the leader would.
+    fn alter_isr(&mut self, words: &Words<'_>) {
+        let (topic, index, partition) = self.partition(words.0[0]);
+        let sender = words.value("by").map(|id| BrokerId(id.parse().unwrap())).or(partition.leader);
+        let sender = sender.unwrap_or(BrokerId(-1));
+        let members = broker_lists(words.value("to").unwrap()).concat();
+        let epochs: Vec<i64> = match words.value("epochs") {
+            Some(text) => text.split(',').map(|epoch| epoch.parse().unwrap()).collect(),
+            None => members.iter().map(|id| self.epoch_of(*id)).collect(),
+        };
+        let change = AlterPartition {
+            topic,
+            index,
+            leader_epoch: words.number("le", partition.leader_epoch),
+            partition_epoch: words.number("pe", partition.partition_epoch),
+            isr: members.into_iter().zip(epochs).collect(),
+            recovering: words.has("recovering"),
+        };
+        let epoch = words.number("epoch", self.epoch_of(sender));
+        self.decide(broker_asks::AlterPartitions { sender, epoch, changes: vec![change] }, |answer| match answer {
+            Ok(altered) => match &altered[0] {
+                Ok(AlteredPartition { leader, leader_epoch, isr, recovering, partition_epoch }) => {
+                    let (leader, isr) = (list(leader.as_slice()), list(isr));
+                    let recovering = if *recovering { " recovering" } else { "" };
+                    format!("ok isr={isr} leader={leader}@{leader_epoch} pe={partition_epoch}{recovering}")
+                }
+                Err(code) => code.to_string(),
+            },
+            Err(refused) => refused.to_string(),
+        });
+    }
+
+    /// `dir topic:index of=id in=dir`.
+    fn assign_directory(&mut self, words: &Words<'_>) {
+        let (topic, index, _) = self.partition(words.0[0]);
+        let broker = BrokerId(words.number("of", 1));
+        let directory = directory_id(words.value("in").unwrap());
+        let assignments = vec![DirectoryAssignment { topic, index, directory }];
+        let epoch = self.epoch_of(broker);
+        self.decide(broker_asks::AssignDirectories { broker, epoch, assignments }, |answer| match answer {
+            Ok(outcomes) => outcomes[0].map_or_else(|code| code.to_string(), |()| "ok".into()),
+            Err(refused) => refused.to_string(),
+        });
+    }
+}
+
+/// A directory by its number in a script.
+fn directory_id(number: &str) -> KafkaUuid {
+    KafkaUuid(1000 + number.parse::<u128>().unwrap())
+}
+
+fn directory_ids(text: &str) -> Vec<KafkaUuid> {
+    text.split(',').map(directory_id).collect()
+}
+
+fn directory_numbers(ids: &[KafkaUuid]) -> String {
+    let number = |id: &KafkaUuid| id.0.checked_sub(1000).map_or_else(|| format!("?{}", id.0), |id| id.to_string());
+    ids.iter().map(number).collect::<Vec<_>>().join(",")
 }
 
 fn kind(word: &str) -> ResourceKind {
@@ -335,8 +465,14 @@ fn described(record: &MetadataRecord) -> String {
             let rack = rack.as_ref().map_or(String::new(), |rack| format!(" rack={rack}"));
             format!("RegisterBroker {id} epoch={epoch} life={}{rack} fenced={fenced}", incarnation.0)
         }
-        MetadataRecord::BrokerChange(BrokerChange { id, epoch, fenced, .. }) => {
-            format!("BrokerChange {id} epoch={epoch} fenced={fenced:?}")
+        MetadataRecord::BrokerChange(BrokerChange { id, epoch, fenced, shutting_down, log_dirs, cordoned_dirs }) => {
+            let fenced = fenced.map_or(String::new(), |fenced| format!(" fenced={fenced}"));
+            let leaving = if shutting_down.is_some() { " leaving" } else { "" };
+            let dirs = |what: &str, ids: &Option<Vec<KafkaUuid>>| {
+                ids.as_ref().map_or(String::new(), |ids| format!(" {what}={}", directory_numbers(ids)))
+            };
+            let (dirs, cordoned) = (dirs("dirs", log_dirs), dirs("cordoned", cordoned_dirs));
+            format!("BrokerChange {id} epoch={epoch}{fenced}{leaving}{dirs}{cordoned}")
         }
         MetadataRecord::Topic { id, name } => format!("Topic {name} id={}", id.0),
         MetadataRecord::RemoveTopic { id } => format!("RemoveTopic id={}", id.0),
@@ -351,13 +487,17 @@ fn described(record: &MetadataRecord) -> String {
             let replicas = |what: &str, ids: &Option<Vec<BrokerId>>| {
                 ids.as_ref().map_or(String::new(), |ids| format!(" {what}={}", list(ids)))
             };
+            let (elr, last) = (replicas("elr", &change.elr), replicas("last", &change.last_known_elr));
+            let dirs = change.directories.as_ref();
+            let dirs = dirs.map_or(String::new(), |ids| format!(" dirs={}", directory_numbers(ids)));
+            let recovering = change.recovering.map_or(String::new(), |is| format!(" recovering={is}"));
             let replicas = [
                 replicas("replicas", &change.replicas),
                 replicas("adding", &change.adding),
                 replicas("removing", &change.removing),
             ]
             .concat();
-            format!("PartitionChange {}-{index}{replicas}{isr}{leader}", topic.0)
+            format!("PartitionChange {}-{index}{replicas}{isr}{elr}{last}{leader}{recovering}{dirs}", topic.0)
         }
         MetadataRecord::ClientQuota { entity, key, value } => {
             let value = value.map_or("none".to_owned(), |QuotaValue(value)| value.to_string());
@@ -379,6 +519,26 @@ fn topics() {
 #[test]
 fn brokers() {
     run("brokers.txt");
+}
+
+#[test]
+fn heartbeats() {
+    run("heartbeats.txt");
+}
+
+#[test]
+fn isrs() {
+    run("isrs.txt");
+}
+
+#[test]
+fn eligible_leaders() {
+    run("eligible_leaders.txt");
+}
+
+#[test]
+fn directories() {
+    run("directories.txt");
 }
 
 #[test]
@@ -450,6 +610,22 @@ const ASKS: &[&str] = &[
     "unregister 1",
     "unregister 2",
     "unregister 1 alive life=3",
+    "beat 1",
+    "beat 2 want-stop",
+    "beat 2 want-fence",
+    "beat 2 offline=2",
+    "isr c:0 to=1,2",
+    "isr c:1 to=2",
+    "dir c:0 of=2 in=7",
+    "features eligible.leader.replicas.version=1",
+    "features eligible.leader.replicas.version=0 safe",
+    "alter topic c unclean.leader.election.enable=true",
+    "alter topic c min.insync.replicas=2",
+    "register 3 life=2 clean",
+    "pass 10",
+    "fence",
+    "balance",
+    "rescue",
 ];
 
 proptest::proptest! {

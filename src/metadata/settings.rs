@@ -1,7 +1,7 @@
 //! Settings that live in the metadata log: the section of the image, its replay, and the decision to alter them.
 //!
 //! Invariants: a resource without settings is absent; what a key means and whether a value is legal is decided by the
-//! [`SettingsCheck`] given at start, because this module does not know the table of settings. Pure.
+//! [`Rules`] given at start, because this module does not know the table of settings. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -12,7 +12,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::ids::BrokerId;
 use crate::metadata::image::ClusterImage;
 use crate::metadata::record::MetadataRecord;
-use crate::metadata::topics::TopicDefaults;
+use crate::metadata::rules::{MIN_ISR, Rules};
 
 /// What a setting belongs to; the numbers are Kafka's (`ConfigResource.Type`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -101,23 +101,6 @@ impl Settings {
     }
 }
 
-/// Says whether a resource may have exactly these settings; the error is Kafka's.
-pub type SettingsCheck = Arc<dyn Fn(ResourceKind, &str, &SettingMap) -> Result<(), ApiError> + Send + Sync>;
-
-/// What decisions must be told about the world outside the image.
-#[derive(Clone)]
-pub struct Rules {
-    pub topic_defaults: TopicDefaults,
-    pub settings_check: SettingsCheck,
-}
-
-impl Rules {
-    /// Refuses settings that are not legal for the resource.
-    pub fn check(&self, kind: ResourceKind, name: &str, settings: &SettingMap) -> Result<(), ApiError> {
-        (self.settings_check)(kind, name, settings)
-    }
-}
-
 /// A change of one key (IncrementalAlterConfigs, KIP-339).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SettingChange {
@@ -192,7 +175,28 @@ pub fn decide_alter(
         key: key.clone(),
         value: value.cloned(),
     };
-    Ok(differences.map(record).collect())
+    let mut records: Vec<MetadataRecord> = differences.map(record).collect();
+    records.extend(forgotten_elr(image, asked, &records));
+    Ok(records)
+}
+
+/// Who is an eligible leader depends on `min.insync.replicas`: with another number it has to be found out anew.
+fn forgotten_elr(
+    image: &ClusterImage,
+    asked: &SettingAlteration,
+    records: &[MetadataRecord],
+) -> Option<MetadataRecord> {
+    let is_min_isr = |record: &MetadataRecord| matches!(record, MetadataRecord::Config { key, .. } if key == MIN_ISR);
+    if !image.features.has_elr() || !records.iter().any(is_min_isr) {
+        return None;
+    }
+    match asked.kind {
+        ResourceKind::Topic => {
+            let topic = image.topics.by_name(&asked.name)?;
+            Some(MetadataRecord::ClearElr { topic: Some(topic.id) })
+        }
+        _ => Some(MetadataRecord::ClearElr { topic: None }),
+    }
 }
 
 fn changed(current: &SettingMap, changes: &[(String, SettingChange)]) -> SettingMap {
@@ -228,9 +232,6 @@ fn changed(current: &SettingMap, changes: &[(String, SettingChange)]) -> Setting
     next
 }
 
-const MIN_ISR: &str = "min.insync.replicas";
-const ELR: &str = "eligible.leader.replicas.version";
-
 /// Longest value a setting may have, in characters.
 const VALUE_LENGTH_MAX: usize = i16::MAX as usize;
 
@@ -242,7 +243,7 @@ fn check_min_isr(
     next: &SettingMap,
 ) -> Result<(), ApiError> {
     let touched = asked.kind == ResourceKind::Broker && asked.alteration.names(MIN_ISR, current);
-    if !touched || image.features.level(ELR) <= 0 {
+    if !touched || !image.features.has_elr() {
         return Ok(());
     }
     let refused = |what: &str| {
@@ -289,6 +290,8 @@ fn check_exists(image: &ClusterImage, kind: ResourceKind, name: &str) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::rules::{ControllerSettings, SettingsCheck};
+    use crate::metadata::topics::TopicDefaults;
 
     #[test]
     fn names_stay_within_their_kind() {
@@ -307,10 +310,11 @@ mod tests {
 
     fn altered(elr: bool, name: &str, alteration: Alteration) -> Result<usize, String> {
         let mut image = ClusterImage::default();
-        image.features.set(ELR, i16::from(elr));
+        image.features.set("eligible.leader.replicas.version", i16::from(elr));
         image.settings.set(ResourceKind::Broker, "", MIN_ISR, Some("1"));
-        let defaults = TopicDefaults { partitions: 1, replication_factor: 1 };
-        let rules = Rules { topic_defaults: defaults, settings_check: Arc::new(|_, _, _| Ok(())) };
+        let topic_defaults = TopicDefaults { partitions: 1, replication_factor: 1 };
+        let settings_check: SettingsCheck = Arc::new(|_, _, _| Ok(()));
+        let rules = Rules { topic_defaults, settings_check, controller: ControllerSettings::default() };
         let asked = SettingAlteration { kind: ResourceKind::Broker, name: name.to_owned(), alteration };
         decide_alter(&image, &asked, &rules).map(|records| records.len()).map_err(|why| why.message)
     }
@@ -323,7 +327,7 @@ mod tests {
         assert_eq!(altered(true, "", Alteration::Replace(SettingMap::new())), removed);
         let own = Err("Broker-level min.insync.replicas cannot be altered while ELR is enabled.".to_owned());
         assert_eq!(altered(true, "1", change(SettingChange::Set("2".into()))), own);
-        assert_eq!(altered(true, "", change(SettingChange::Set("2".into()))), Ok(1));
+        assert_eq!(altered(true, "", change(SettingChange::Set("2".into()))), Ok(2), "and ELRs are forgotten");
         assert_eq!(altered(false, "", change(SettingChange::Delete)), Ok(1));
     }
 

@@ -38,10 +38,11 @@ pub(super) fn rules() -> Rules {
         }
         None => Ok(()),
     });
-    Rules { topic_defaults: TopicDefaults { partitions: 2, replication_factor: 1 }, settings_check: check }
+    let topic_defaults = TopicDefaults { partitions: 2, replication_factor: 1 };
+    Rules { topic_defaults, settings_check: check, controller: ControllerSettings::default() }
 }
 
-fn profile() -> BrokerProfile {
+pub(super) fn profile() -> BrokerProfile {
     let endpoint =
         Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092, protocol: "PLAINTEXT".into() };
     BrokerProfile {
@@ -50,17 +51,19 @@ fn profile() -> BrokerProfile {
         features: [("metadata.version", (7, 30)), ("transaction.version", (0, 2))]
             .map(|(name, range)| (name.to_owned(), range))
             .into(),
-        log_dirs: vec![KafkaUuid(11)],
+        log_dirs: vec![KafkaUuid(0x11_0000)],
+        previous_epoch: -1,
     }
 }
 
-fn options(store: &Arc<MemoryStore>) -> MetadataOptions {
+pub(super) fn options(store: &Arc<MemoryStore>) -> MetadataOptions {
     MetadataOptions {
         store: store.clone(),
         node: BrokerId(1),
         directory: KafkaUuid(10),
         cluster_id: None,
         broker: profile(),
+        quorum: QuorumSettings::default(),
         bootstrap_features: vec![("metadata.version".into(), 30), ("transaction.version".into(), 2)],
         bootstrap_settings: SettingMap::from([("min.insync.replicas".into(), "2".into())]),
         rules: rules(),
@@ -76,7 +79,7 @@ fn topic(name: &str) -> NewTopic {
     NewTopic { name: name.into(), partitions: -1, replication_factor: -1, ..NewTopic::default() }
 }
 
-async fn create(metadata: &Metadata, name: &str) -> Result<CreatedTopic, ApiError> {
+pub(super) async fn create(metadata: &Metadata, name: &str) -> Result<CreatedTopic, ApiError> {
     metadata.create_topics(vec![topic(name)], false, MutationQuota::default()).await?.remove(0)
 }
 
@@ -91,6 +94,15 @@ fn lasting(image: &ClusterImage) -> ClusterImage {
     image.brokers = Brokers::default();
     image.topics = Topics::default();
     image
+}
+
+impl Metadata {
+    pub(super) fn quorum(&self) -> &Quorum {
+        match &self.part {
+            Part::Controller { quorum, .. } => quorum,
+            Part::Outside { .. } => panic!("this node has no part in the quorum"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,14 +206,27 @@ async fn a_restart_finds_the_same_image_and_leads_under_a_new_epoch() {
     assert_eq!(old.id, new.id);
     for (old, new) in old.partitions.iter().zip(&new.partitions) {
         assert_eq!((new.leader, &new.isr), (old.leader, &old.isr));
-        assert_eq!(new.leader_epoch, old.leader_epoch + 1, "an election after the restart");
+        assert_eq!(new.leader_epoch, old.leader_epoch + 2, "nobody led, then it was elected");
+    }
+}
+
+/// A quorum without a controller.
+fn bare(store: Arc<MemoryStore>) -> QuorumOptions {
+    QuorumOptions {
+        store,
+        node: BrokerId(1),
+        directory: KafkaUuid(10),
+        cluster_id: KafkaUuid::ZERO,
+        founding: QuorumSettings::default().founding(BrokerId(1), None).unwrap(),
+        seeds: Vec::new(),
+        timing: Timing::default(),
+        snapshot_log_bytes: u64::MAX,
     }
 }
 
 /// The image a bare quorum finds in a store, without a controller that adds to it.
 async fn found_in(env: &Env, store: Arc<MemoryStore>) -> Arc<ClusterImage> {
-    let options = QuorumOptions { store, node: BrokerId(1), directory: KafkaUuid(10), snapshot_log_bytes: u64::MAX };
-    let quorum = Quorum::start(env, options).await.unwrap();
+    let quorum = Quorum::start(env, bare(store)).await.unwrap();
     let image = quorum.image();
     quorum.shutdown().await;
     image
@@ -301,8 +326,7 @@ async fn a_restart_needs_no_commit_point() {
 async fn a_stale_stamp_has_no_effect() {
     let env = simulated(1);
     let store = MemoryStore::new();
-    let options = QuorumOptions { store, node: BrokerId(1), directory: KafkaUuid(10), snapshot_log_bytes: u64::MAX };
-    let quorum = Quorum::start(&env, options).await.unwrap();
+    let quorum = Quorum::start(&env, bare(store)).await.unwrap();
     let claim = |epoch, incarnation| MetadataRecord::ControllerClaim {
         epoch,
         node: BrokerId(1),
@@ -340,7 +364,7 @@ async fn a_controller_of_an_earlier_life_changes_nothing_any_more() {
         directory: KafkaUuid(10),
         incarnation: KafkaUuid(99),
     };
-    assert!(matches!(metadata.quorum.propose(index, vec![claim]).await, Proposed::Applied { .. }));
+    assert!(matches!(metadata.quorum().propose(index, vec![claim]).await, Proposed::Applied { .. }));
     assert_eq!(create(&metadata, "a").await.unwrap_err().code, ErrorCode::NotController);
     assert!(create(&metadata, "a").await.is_ok(), "it has claimed anew");
     assert_eq!(metadata.image().index.controller_epoch, index.controller_epoch + 2);

@@ -10,74 +10,17 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use crate::error::{ApiError, ErrorCode};
-use crate::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicName, check_topic_name};
+use crate::ids::{BrokerId, PartitionIndex, TopicId, TopicName, check_topic_name};
 use crate::metadata::image::{ClusterImage, Misfit};
+use crate::metadata::partition::directory::UNASSIGNED;
+use crate::metadata::partition::{PartitionChange, PartitionRegistration};
 use crate::metadata::placement;
 use crate::metadata::record::MetadataRecord;
-use crate::metadata::settings::{ResourceKind, Rules};
+use crate::metadata::rules::Rules;
+use crate::metadata::settings::ResourceKind;
 
 /// Most partitions that one request may create (`ReplicationControlManager.MAX_PARTITIONS_PER_BATCH`).
 pub const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
-
-/// What the controller knows of one partition.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct PartitionRegistration {
-    /// Every replica; the first is the preferred leader.
-    pub replicas: Vec<BrokerId>,
-    /// The in-sync replicas.
-    pub isr: Vec<BrokerId>,
-    /// Eligible leaders outside the ISR (KIP-966).
-    pub elr: Vec<BrokerId>,
-    /// Eligible leaders that restarted uncleanly (KIP-966).
-    pub last_known_elr: Vec<BrokerId>,
-    /// Replicas a reassignment adds.
-    pub adding: Vec<BrokerId>,
-    /// Replicas a reassignment removes.
-    pub removing: Vec<BrokerId>,
-    pub leader: Option<BrokerId>,
-    /// Rises by one with every record that names a leader.
-    pub leader_epoch: LeaderEpoch,
-    /// Rises by one with every change.
-    pub partition_epoch: i32,
-    /// The leader was elected uncleanly and has not recovered yet.
-    pub recovering: bool,
-}
-
-/// What changes in a partition; what is `None` stays.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct PartitionChange {
-    pub replicas: Option<Vec<BrokerId>>,
-    pub isr: Option<Vec<BrokerId>>,
-    pub elr: Option<Vec<BrokerId>>,
-    pub last_known_elr: Option<Vec<BrokerId>>,
-    pub adding: Option<Vec<BrokerId>>,
-    pub removing: Option<Vec<BrokerId>>,
-    /// The leader from now on (`Some(None)`: nobody). This starts a new leader epoch, even if it is the same broker.
-    pub leader: Option<Option<BrokerId>>,
-    pub recovering: Option<bool>,
-}
-
-impl PartitionRegistration {
-    fn apply(&mut self, change: &PartitionChange) {
-        fn set<T: Clone>(place: &mut T, value: &Option<T>) {
-            if let Some(value) = value {
-                place.clone_from(value);
-            }
-        }
-        set(&mut self.replicas, &change.replicas);
-        set(&mut self.isr, &change.isr);
-        set(&mut self.elr, &change.elr);
-        set(&mut self.last_known_elr, &change.last_known_elr);
-        set(&mut self.adding, &change.adding);
-        set(&mut self.removing, &change.removing);
-        set(&mut self.recovering, &change.recovering);
-        if let Some(leader) = change.leader {
-            self.leader = leader;
-            self.leader_epoch += 1;
-        }
-        self.partition_epoch += 1;
-    }
-}
 
 /// A topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -192,6 +135,22 @@ impl Topics {
         let topic = self.topic_mut(id)?;
         let partition = usize::try_from(index).ok().and_then(|index| topic.partitions.get_mut(index));
         partition.ok_or_else(|| Misfit(format!("partition {index} of {id} does not exist")))?.apply(change);
+        Ok(())
+    }
+
+    /// Forgets the eligible leader replicas of one topic, or of all.
+    pub(super) fn clear_elr(&mut self, topic: Option<TopicId>) -> Result<(), Misfit> {
+        let has_some =
+            |partition: &PartitionRegistration| !partition.elr.is_empty() || !partition.last_known_elr.is_empty();
+        let of_all = || self.iter().filter(|topic| topic.partitions.iter().any(has_some)).map(|topic| topic.id);
+        let ids: Vec<TopicId> = topic.map_or_else(|| of_all().collect(), |id| vec![id]);
+        let cleared =
+            PartitionChange { elr: Some(Vec::new()), last_known_elr: Some(Vec::new()), ..PartitionChange::default() };
+        for id in ids {
+            for partition in self.topic_mut(id)?.partitions.iter_mut().filter(|partition| has_some(partition)) {
+                partition.apply(&cleared);
+            }
+        }
         Ok(())
     }
 
@@ -410,8 +369,11 @@ pub(super) fn check_assignment(
     }
     let mut seen = BTreeSet::new();
     for id in replicas {
-        if image.brokers.by_id(*id).is_none() {
+        let Some(broker) = image.brokers.by_id(*id) else {
             return refuse(format!("broker {id}, but no such broker is registered."));
+        };
+        if !broker.takes_partitions() {
+            return refuse(format!("broker {id}, but all its log directories are cordoned."));
         }
         if !seen.insert(id) {
             return refuse(format!("the broker {id} more than once."));
@@ -458,7 +420,9 @@ fn new_partition(
 ) -> Result<MetadataRecord, ApiError> {
     let isr: Vec<BrokerId> = replicas.iter().copied().filter(|id| image.brokers.is_active(*id)).collect();
     let Some(leader) = isr.first().copied() else { return Err(refusal(index, replicas.len())) };
-    let registration = PartitionRegistration { replicas, isr, leader: Some(leader), ..Default::default() };
+    let directories = replicas.iter().map(|id| image.brokers.by_id(*id).map_or(UNASSIGNED, |b| b.default_directory()));
+    let directories = directories.collect();
+    let registration = PartitionRegistration { replicas, directories, isr, leader: Some(leader), ..Default::default() };
     Ok(MetadataRecord::Partition { topic, index, registration })
 }
 

@@ -102,7 +102,8 @@ impl Listeners {
         self.bound.iter().map(|bound| (&*bound.name, bound.address))
     }
 
-    /// Accepts connections from now on, no faster than the limits and the quotas of addresses allow.
+    /// Accepts connections from now on, no faster than the limits and the quotas of addresses allow: on listeners of
+    /// controllers at once, on those of clients once [`Network::open`] was called.
     pub fn serve(self, limits: Limits, quotas: Arc<Quotas>, dispatch: Dispatch) -> Network {
         let by_listener =
             |bound: &Bound| Arc::new(ListenerStats { listener: Arc::clone(&bound.name), ..ListenerStats::default() });
@@ -117,7 +118,7 @@ impl Listeners {
             turned_away: Arc::new(AtomicUsize::new(0)),
             next_id: AtomicU64::new(0),
             began: self.env.now(),
-            phase: watch::Sender::new(Phase::Serving),
+            phase: watch::Sender::new(Phase::Starting),
             env: self.env,
         });
         for (bound, stats) in self.bound.into_iter().zip(&stats.listeners) {
@@ -133,6 +134,8 @@ impl Listeners {
 /// How far the network has come. It only moves on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Phase {
+    /// Only listeners of controllers accept connections; those of clients wait in the kernel's queue.
+    Starting,
     Serving,
     /// No connection and no request is taken any more; those that were taken are answered.
     Draining,
@@ -188,6 +191,15 @@ impl Network {
         Arc::clone(&self.stats)
     }
 
+    /// Accepts connections of clients, too.
+    pub fn open(&self) {
+        self.shared.phase.send_if_modified(|phase| {
+            let starting = *phase == Phase::Starting;
+            *phase = (*phase).max(Phase::Serving);
+            starting
+        });
+    }
+
     /// Bytes of requests that are in flight.
     pub fn in_flight_bytes(&self) -> usize {
         self.shared.budget.used()
@@ -223,6 +235,9 @@ struct Acceptor {
 impl Acceptor {
     async fn run(self) {
         let mut phase = self.shared.phase.subscribe();
+        if !self.bound.controller {
+            connection::reached(&mut phase, Phase::Serving).await;
+        }
         loop {
             let accepted = tokio::select! {
                 biased;

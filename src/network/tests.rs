@@ -193,6 +193,7 @@ async fn world(limits: Limits) -> World {
     let network = Listeners::bind(&env, &[setting]).await.unwrap();
     let quotas = quotas(&env);
     let network = network.serve(limits, quotas.clone(), script.dispatch());
+    network.open();
     World { env, pipes, network, handled: script.handled, parked: script.parked, quotas }
 }
 
@@ -583,6 +584,7 @@ async fn over_real_sockets() {
     let refused = Listeners::bind(&env, &[taken]).await.err().unwrap();
     assert!(refused.to_string().starts_with("listener PLAINTEXT cannot bind 127.0.0.1:"), "{refused}");
     let network = listeners.serve(limits(), quotas(&env), Script::new(&env).dispatch());
+    network.open();
     let stream = env.net().connect("127.0.0.1", address.port()).await.unwrap();
     let mut client = Client { env: env.clone(), stream };
     client.send(b"big 5000000").await;

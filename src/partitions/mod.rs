@@ -134,6 +134,36 @@ impl Partitions {
         (failed + self.0.lost.len(), self.0.directories.len() + self.0.lost.len())
     }
 
+    /// The ids of data directories that failed since the start.
+    pub fn failed_directories(&self) -> Vec<KafkaUuid> {
+        let failed = self.0.directories.iter().filter(|directory| directory.engine().poison().is_some());
+        failed.map(|directory| directory.id).collect()
+    }
+
+    /// The broker epoch that every data directory remembers; `None` if they do not agree, one of them is lost, or none
+    /// remembers any. Everything that was acknowledged under that epoch is still there . Blocking.
+    pub fn remembered_broker_epoch(&self) -> Option<i64> {
+        if !self.0.lost.is_empty() {
+            return None;
+        }
+        let mut epochs = self.0.directories.iter().map(|directory| directory.broker_epoch().ok().flatten());
+        let first = epochs.next()??;
+        epochs.all(|epoch| epoch == Some(first)).then_some(first)
+    }
+
+    /// Has every data directory remember the epoch under which this broker is registered.
+    pub fn remember_broker_epoch(&self, epoch: i64) {
+        for directory in &self.0.directories {
+            // A directory that failed is told of elsewhere; it makes the next life an unclean one.
+            let _ = directory.remember_broker_epoch(epoch);
+        }
+    }
+
+    /// Offset of the metadata record below which every image took effect here.
+    pub fn reconciled(&self) -> Offset {
+        *self.0.reconciled.borrow()
+    }
+
     /// Data directories in which records are refused for want of room.
     pub fn full_directories(&self) -> Vec<&Path> {
         let online = self.0.directories.iter().filter(|directory| directory.engine().poison().is_none());

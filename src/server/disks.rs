@@ -25,6 +25,16 @@ pub(super) struct Disks {
     pub directory_id: KafkaUuid,
 }
 
+/// The cluster that a node with empty directories belongs to.
+#[derive(Clone, Debug)]
+pub(super) enum NewCluster {
+    Id(String),
+    /// Its own, with an id that it draws.
+    Draw,
+    /// One of several nodes, and nobody said which cluster.
+    Missing,
+}
+
 fn dir_options(settings: &BrokerSettings) -> DirOptions {
     let bytes = |setting: i64| usize::try_from(setting).unwrap_or(0);
     let engine = EngineOptions {
@@ -46,7 +56,7 @@ impl Disks {
     ///
     /// A disk that failed is left out, as in Kafka, as long as the first directory, where the metadata is, can be read
     /// and some directory can be opened.
-    pub(super) fn open(env: &Env, settings: &BrokerSettings, new_cluster: Option<&str>) -> Result<Disks, NotTaken> {
+    pub(super) fn open(env: &Env, settings: &BrokerSettings, new_cluster: &NewCluster) -> Result<Disks, NotTaken> {
         let paths = paths_of(settings);
         let first = paths.first().ok_or_else(|| "log.dirs: names no directory".to_owned())?;
         let (mut locked, mut lost) = (Vec::new(), Vec::new());
@@ -128,7 +138,7 @@ fn agree(
     env: &Env,
     locked: &[(usize, LockedDir)],
     settings: &BrokerSettings,
-    new_cluster: Option<&str>,
+    new_cluster: &NewCluster,
 ) -> Result<KafkaUuid, String> {
     let mut cluster: Option<String> = None;
     for (_, directory) in locked {
@@ -143,12 +153,20 @@ fn agree(
         }
         cluster = Some(identity.cluster_id.clone());
     }
-    match cluster.as_deref().or(new_cluster) {
-        None => Ok(env.random_uuid()),
-        Some(id) => KafkaUuid::parse(id).ok_or_else(|| {
-            format!("CLUSTER_ID={id}: expected 22 characters of base64url, such as {}", env.random_uuid())
-        }),
-    }
+    let id = match (&cluster, new_cluster) {
+        (Some(id), _) | (None, NewCluster::Id(id)) => id,
+        (None, NewCluster::Draw) => return Ok(env.random_uuid()),
+        (None, NewCluster::Missing) => {
+            return Err(format!(
+                "log.dirs: {} is empty, and this is one node of several: format it with the id of the cluster (ottla \
+                 storage format --cluster-id) or set CLUSTER_ID, such as {}",
+                locked.first().map(|(_, directory)| directory.path.display().to_string()).unwrap_or_default(),
+                env.random_uuid()
+            ));
+        }
+    };
+    KafkaUuid::parse(id)
+        .ok_or_else(|| format!("CLUSTER_ID={id}: expected 22 characters of base64url, such as {}", env.random_uuid()))
 }
 
 /// Disks of a simulated node: they outlive its process.

@@ -10,8 +10,11 @@ mod announce;
 mod backup;
 mod disks;
 mod follow;
+mod lifecycle;
+mod quorum;
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,16 +32,18 @@ use crate::config::{BrokerSettings, Config, Loaded};
 use crate::coordinator::{GroupCoordinator, GroupLimits, GroupShard};
 use crate::env::Env;
 use crate::http::{Collector, broker_state};
-use crate::ids::{BrokerId, internal_topics};
+use crate::ids::{BrokerId, KafkaUuid, internal_topics};
 use crate::metadata::{
-    BrokerProfile, Endpoint, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap, TopicDefaults,
+    BrokerProfile, ControllerSettings, Endpoint, MetaStore, Metadata, MetadataOptions, ResourceKind, Rules, SettingMap,
+    TopicDefaults,
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
 use crate::partitions::{Cleaner, DiskWatch, Neighbours, Partitions, Reconciler, RetentionSweep, shrink_isrs};
 use crate::storage::dirs::NotTaken;
 
-use disks::Disks;
+use disks::{Disks, NewCluster};
 use follow::Follower;
+use lifecycle::{Life, Lifecycle};
 
 /// How long a stop waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(2);
@@ -63,6 +68,8 @@ pub struct Start {
 pub struct Server {
     env: Env,
     network: Network,
+    /// `None` on a node that is no broker.
+    life: Option<Life>,
     services: Arc<Services>,
     collector: Arc<Collector>,
     addresses: Vec<(String, SocketAddr)>,
@@ -72,9 +79,13 @@ pub struct Server {
 impl Server {
     /// Starts a broker on the disks its settings name. The error is a sentence for the operator.
     pub async fn start(env: Env, start: Start) -> Result<Server, String> {
-        let settings = start.loaded.config.broker().clone();
-        let cluster_id = start.cluster_id.clone();
-        let disks = open_disks(&env, settings, cluster_id).await?;
+        let config = &start.loaded.config;
+        let new_cluster = match (&start.cluster_id, quorum::is_one_of_several(config)) {
+            (Some(id), _) => NewCluster::Id(id.clone()),
+            (None, true) => NewCluster::Missing,
+            (None, false) => NewCluster::Draw,
+        };
+        let disks = open_disks(&env, config.broker().clone(), new_cluster).await?;
         Server::start_on(env, start, disks).await
     }
 
@@ -91,12 +102,13 @@ impl Server {
         let addresses: Vec<_> = listeners.addresses().map(|(name, address)| (name.to_owned(), address)).collect();
         let data_paths = disks.paths();
         let source = backup::Source::of(&disks, &config);
-        let metadata = start_metadata(&env, &config, &disks, &addresses).await?;
         let node = BrokerId(config.broker().node_id);
         let shared_config = Arc::new(ArcSwap::from_pointee(config));
         let lag_ms_max = shared_config.load().broker().replica_lag_time_max_ms.max(0) as u64;
         let neighbours = Neighbours::new(node, Duration::from_millis(lag_ms_max));
         let partitions = Partitions::new(neighbours, disks.directories, disks.lost);
+        let quorum_disk = QuorumDisk { store: disks.metadata, id: disks.directory_id, cluster: disks.cluster_id };
+        let metadata = start_metadata(&env, &shared_config.load(), &partitions, quorum_disk, &addresses).await?;
         let reconciler = {
             let (env, partitions, config) = (env.clone(), partitions.clone(), shared_config.clone());
             let of_reconciler = env.clone();
@@ -121,17 +133,31 @@ impl Server {
         env.spawn(DiskWatch { env: env.clone(), partitions: partitions.clone() }.run());
         env.spawn(shrink_isrs(env.clone(), partitions.clone()));
         if shared_config.load().broker().log_cleaner_enable {
+            let partitions = partitions.clone();
             env.spawn(Cleaner { env: env.clone(), partitions, config: shared_config.clone() }.run());
         }
         let network =
             listeners.serve(Limits::of(&shared_config.load()), services.quotas.clone(), dispatch_to(services.clone()));
         env.spawn(limit(network.clone(), settings));
+        let lifecycle = Lifecycle {
+            env: env.clone(),
+            registration: metadata.registration().clone(),
+            metadata,
+            partitions,
+            config: shared_config.clone(),
+        };
+        let is_broker = shared_config.load().has_role("broker");
+        let life = is_broker.then(|| lifecycle.start());
+        if let Some(life) = &life {
+            life.running().await?;
+        }
+        network.open();
         let state = AtomicU8::new(broker_state::STARTING);
         let collector = Arc::new(Collector { services: services.clone(), network: network.stats(), state });
         let metrics_address = serve_metrics(&env, &shared_config.load(), &collector).await?;
         admin::serve(&env, source);
         collector.state.store(broker_state::RUNNING, Ordering::Relaxed);
-        let server = Server { env, network, services, collector, addresses, metrics_address };
+        let server = Server { env, network, life, services, collector, addresses, metrics_address };
         if start.announce {
             let took = server.env.now().duration_since(began);
             announce::announce(&server, &start.loaded.warnings, &data_paths, took);
@@ -156,12 +182,25 @@ impl Server {
 
     /// Waits until the broker cannot go on, and says why.
     pub async fn failed(&self) -> String {
-        self.services.metadata.ended().await
+        tokio::select! {
+            biased;
+            why = self.services.metadata.ended() => why,
+            why = async { match &self.life { Some(life) => life.failed().await, None => pending().await } } => why,
+        }
     }
 
-    /// Answers what is in flight, writes what is queued, closes the disks.
+    /// Whether others can take over what this broker leads.
+    fn leaves(&self) -> bool {
+        let enabled = self.services.config.load().broker().controlled_shutdown_enable;
+        enabled && self.services.metadata.image().brokers.len() > 1
+    }
+
+    /// Hands over what it leads, answers what is in flight, writes what is queued, closes the disks.
     pub async fn stop(self) {
         self.collector.state.store(broker_state::SHUTTING_DOWN, Ordering::Relaxed);
+        if let Some(life) = self.life.as_ref().filter(|_| self.leaves()) {
+            life.leave().await;
+        }
         self.network.stop(GRACE).await;
         self.services.metadata.shutdown().await;
         let partitions = self.services.partitions.clone();
@@ -182,11 +221,11 @@ async fn limit(network: Network, mut settings: watch::Receiver<Arc<Config>>) {
 }
 
 /// Opens the disks. A process that was just killed may still hold its locks for a moment: they are waited for.
-async fn open_disks(env: &Env, settings: BrokerSettings, cluster_id: Option<String>) -> Result<Disks, String> {
+async fn open_disks(env: &Env, settings: BrokerSettings, new_cluster: NewCluster) -> Result<Disks, String> {
     let deadline = env.now() + LOCK_PATIENCE;
     loop {
-        let (of_disks, settings, cluster_id) = (env.clone(), settings.clone(), cluster_id.clone());
-        match env.blocking(move || Disks::open(&of_disks, &settings, cluster_id.as_deref())).await {
+        let (of_disks, settings, new_cluster) = (env.clone(), settings.clone(), new_cluster.clone());
+        match env.blocking(move || Disks::open(&of_disks, &settings, &new_cluster)).await {
             Err(NotTaken::InUse(_)) if env.now() < deadline => env.sleep(LOCK_PAUSE).await,
             Err(not_taken) => return Err(not_taken.why()),
             Ok(disks) => return Ok(disks),
@@ -207,10 +246,19 @@ async fn bind(env: &Env, config: &Config) -> Result<Listeners, String> {
     Listeners::bind(env, &wanted).await.map_err(|failure| format!("listeners: {failure}"))
 }
 
+/// What the quorum needs of the disks.
+struct QuorumDisk {
+    store: Arc<dyn MetaStore>,
+    /// The id of the directory that the store is in.
+    id: KafkaUuid,
+    cluster: KafkaUuid,
+}
+
 async fn start_metadata(
     env: &Env,
     config: &Config,
-    disks: &Disks,
+    partitions: &Partitions,
+    disk: QuorumDisk,
     addresses: &[(String, SocketAddr)],
 ) -> Result<Metadata, String> {
     let broker = config.broker();
@@ -235,24 +283,40 @@ async fn start_metadata(
     let settings_check = Arc::new(move |kind: ResourceKind, name: &str, settings: &SettingMap| {
         crate::api::check_settings(&checked, kind, name, settings)
     });
+    // Without syncs a crash may have taken what was acknowledged, whatever the directories remember.
+    let remembering = broker.ottla_sync_before_ack.then(|| partitions.clone());
+    let previous_epoch = env.blocking(move || remembering?.remembered_broker_epoch()).await.unwrap_or(-1);
     let options = MetadataOptions {
-        store: disks.metadata.clone(),
+        store: disk.store,
         node: BrokerId(broker.node_id),
-        directory: disks.directory_id,
-        cluster_id: Some(disks.cluster_id),
+        directory: disk.id,
+        cluster_id: Some(disk.cluster),
         broker: BrokerProfile {
             rack: broker.broker_rack.clone(),
             endpoints,
             features,
-            log_dirs: disks.directories.iter().map(|directory| directory.id).collect(),
+            log_dirs: partitions.directories().map(|(id, _)| id).collect(),
+            previous_epoch,
         },
+        quorum: quorum::settings(config, addresses),
         bootstrap_features,
         // What counts as in sync is the cluster's to say, not each broker's (KIP-966): Kafka writes it down as well.
         bootstrap_settings: SettingMap::from([(MIN_ISR.to_owned(), broker.min_insync_replicas.to_string())]),
-        rules: Rules { topic_defaults, settings_check },
+        rules: Rules { topic_defaults, settings_check, controller: controller_settings(broker) },
         snapshot_log_bytes: crate::metadata::SNAPSHOT_LOG_BYTES,
     };
     Metadata::start(env, options).await.map_err(|failure| failure.to_string())
+}
+
+fn controller_settings(broker: &BrokerSettings) -> ControllerSettings {
+    let millis = |value: i32| Duration::from_millis(u64::try_from(value).unwrap_or(0).max(1));
+    let interval = u64::try_from(broker.leader_imbalance_check_interval_seconds).unwrap_or(0).max(1);
+    ControllerSettings {
+        session_timeout: millis(broker.broker_session_timeout_ms),
+        min_insync_replicas: broker.min_insync_replicas,
+        unclean_leader_election: broker.unclean_leader_election_enable,
+        rebalance_interval: broker.auto_leader_rebalance_enable.then(|| Duration::from_secs(interval)),
+    }
 }
 
 fn coordinator(env: &Env, metadata: &Metadata, broker: &BrokerSettings) -> GroupCoordinator {

@@ -312,6 +312,20 @@ impl DataDir {
         self.logs_open.load(Ordering::Relaxed)
     }
 
+    /// The epoch under which the broker was last registered, as far as this directory knows. Blocking.
+    pub fn broker_epoch(&self) -> Result<Option<i64>, Poisoned> {
+        let row = self.home.engine.value(Family::State, &keys::broker_epoch())?;
+        Ok(row.and_then(|row| row.first_chunk::<8>().map(|epoch| i64::from_be_bytes(*epoch))))
+    }
+
+    /// Has the directory remember the epoch under which the broker is registered now. Everything that is written later
+    /// is on disk no earlier.
+    pub fn remember_broker_epoch(&self, epoch: i64) -> Result<(), Poisoned> {
+        let mut write = Write::new();
+        write.put(Family::State, keys::broker_epoch(), bytes::Bytes::copy_from_slice(&epoch.to_be_bytes()));
+        self.home.engine.submit(write)
+    }
+
     /// Every stored log. Blocking; reads small rows only.
     pub fn logs(&self) -> Result<Vec<PartitionLog>, Poisoned> {
         let mut states = Vec::new();

@@ -9,6 +9,7 @@
 //! | State | `Producer` | log u32, producer id i64 | sequence window of one producer | producer unknown |
 //! | State | `Aborted` | log u32, last offset i64 | one aborted transaction | none aborted |
 //! | State | `Cleaned` | log u32 | version u8, first offset that compaction has not seen i64 | never compacted |
+//! | State | `BrokerEpoch` | – | broker epoch i64 | this broker never led anything |
 //! | State | `Position` | – | file u32, byte u64 of the value log | no group was flushed yet |
 //! | Batches | – | log u32, base offset i64 | one record batch, verbatim | offset compacted, expired or not written |
 //!
@@ -41,6 +42,7 @@ pub enum Kind {
     Aborted = 6,
     Position = 7,
     Cleaned = 8,
+    BrokerEpoch = 9,
 }
 
 const LONGEST: usize = 15;
@@ -82,6 +84,11 @@ impl AsRef<[u8]> for Key {
 /// Key of the format row.
 pub fn format() -> Key {
     Key::of(&[&[Kind::Format as u8]])
+}
+
+/// Key of the row with the epoch under which the broker was last registered.
+pub fn broker_epoch() -> Key {
+    Key::of(&[&[Kind::BrokerEpoch as u8]])
 }
 
 /// Key of the row that says which groups of the value log the flushed rows contain. The engine's own.

@@ -4,9 +4,9 @@
 //! hundreds of gigabytes. It also takes the known tagged fields without looking at their size. Both end here.
 //!
 //! Invariants of a body that passed: every array count ≤ bytes left ÷ fewest bytes of an element; every length ≤ bytes
-//! left; every known tagged field has exactly the size that was announced; elements ≤ [`ELEMENTS_MAX`]. Nothing is
-//! allocated and the walk takes time in proportion to the bytes. Bytes behind the body are allowed, because Kafka
-//! ignores them.
+//! left; every string ≤ [`STRING_BYTES_MAX`]; every known tagged field has exactly the size that was announced;
+//! elements ≤ [`ELEMENTS_MAX`]. Nothing is allocated and the walk takes time in proportion to the bytes. Bytes behind
+//! the body are allowed, because Kafka ignores them.
 
 use super::Malformed;
 use super::primitives::Cursor;
@@ -19,6 +19,10 @@ use super::schema::{Kind, Message, Struct};
 /// the rest do: most are indexes of partitions, each of which is answered with a struct. Kafka's clusters hold at most
 /// a few hundred thousand partitions and no client names all of them in one request.
 pub const ELEMENTS_MAX: usize = 200_000;
+
+/// Most bytes in one string. The compact form could say more, but Kafka's readers refuse it (`MessageDataGenerator`), and
+/// whoever compares the items of a list in a string may take the square of its length.
+pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
 /// An unknown tagged field counts as this many elements: the first one of a struct costs a map node of 400 bytes.
 const UNKNOWN_TAG_ELEMENTS: usize = 4;
@@ -71,6 +75,9 @@ impl Walk<'_> {
             Kind::Scalar(scalar) => self.cursor.take(scalar.bytes()).map(drop),
             Kind::String { compact, nullable } => {
                 let length = self.cursor.string_length(*compact)?;
+                if length.is_some_and(|length| length > STRING_BYTES_MAX) {
+                    return Err(self.cursor.malformed("string longer than any"));
+                }
                 self.skip(length, *nullable)
             }
             Kind::Bytes { compact, nullable, .. } => {
@@ -214,6 +221,20 @@ mod tests {
         let fetch = schema::request(9, 8).unwrap();
         assert!(walk(fetch, &indexes(ELEMENTS_MAX - 2)).is_ok());
         assert!(walk(fetch, &indexes(ELEMENTS_MAX)).is_err(), "numbers count, too");
+    }
+
+    #[test]
+    fn a_string_of_the_compact_form_is_no_longer_than_one_of_the_other() {
+        let metadata = schema::request(3, 9).unwrap();
+        let body = |bytes: usize| {
+            let mut body = bytes::BytesMut::from(&[2u8][..]);
+            super::super::primitives::put_length(&mut body, true, Some(bytes));
+            body.extend(std::iter::repeat_n(b't', bytes));
+            body.extend([0, 0, 0, 0, 0]);
+            body
+        };
+        assert!(walk(metadata, &body(STRING_BYTES_MAX)).is_ok());
+        assert!(walk(metadata, &body(STRING_BYTES_MAX + 1)).is_err());
     }
 
     #[test]

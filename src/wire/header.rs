@@ -26,6 +26,11 @@ pub struct RequestHead {
     pub client_id: Arc<str>,
 }
 
+/// The key that a frame begins with.
+pub fn api_key(frame: &[u8]) -> Option<i16> {
+    frame.first_chunk::<2>().map(|key| i16::from_be_bytes(*key))
+}
+
 /// Splits a frame into its header and its body.
 ///
 /// The tagged fields of a header are skipped. For a version that the table does not know, the body starts right behind

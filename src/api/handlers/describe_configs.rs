@@ -11,9 +11,14 @@ use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use crate::api::config_views::{Detail, described, logger, resource};
 use crate::api::translate::message;
 use crate::api::{Context, Reply};
+use crate::config::{BROKER_ROWS, GROUP_ROWS, SUBSCRIPTION_ROWS, TOPIC_ROWS};
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, check_topic_name};
-use crate::metadata::ResourceKind;
+use crate::metadata::{ClusterImage, ResourceKind};
+
+/// Most settings in one answer. Each takes half a kilobyte with all that may be told of it, groups and subscriptions need
+/// not exist to have some, and this is those of more than ten thousand topics.
+const SETTINGS_MAX: usize = 500_000;
 
 /// Answers from the image and the settings of this broker.
 pub async fn handle(ctx: &Context, request: DescribeConfigsRequest) -> Reply<DescribeConfigsResponse> {
@@ -23,16 +28,35 @@ pub async fn handle(ctx: &Context, request: DescribeConfigsRequest) -> Reply<Des
         let name = &asked.resource_name;
         invalid(format!("Unexpected resource type UNKNOWN for resource {name}"))
     });
+    let image = ctx.services.metadata.image();
+    let excessive = request.resources.iter().map(|asked| settings_asked(&image, asked)).sum::<usize>() > SETTINGS_MAX;
+    let refusal =
+        unknown.or_else(|| excessive.then(|| invalid(format!("More than {SETTINGS_MAX} settings in one answer."))));
     let results = request.resources.iter().map(|asked| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        match unknown.clone().map_or_else(|| describe(ctx, asked, detail), Err) {
+        match refusal.clone().map_or_else(|| describe(ctx, asked, detail), Err) {
             Ok(configs) => result.with_configs(configs),
             Err(why) => result.with_error_code(why.code.code()).with_error_message(message(&why)),
         }
     });
     Reply::Now(DescribeConfigsResponse::default().with_results(results.collect()))
+}
+
+/// How many settings a resource will answer with, at most; those that a broker has beyond Kafka's are not counted.
+fn settings_asked(image: &ClusterImage, asked: &DescribeConfigsResource) -> usize {
+    let rows = match asked.resource_type {
+        resource::TOPIC if image.topics.by_name(&asked.resource_name).is_none() => 0,
+        resource::TOPIC => TOPIC_ROWS.len(),
+        resource::CLIENT_METRICS => SUBSCRIPTION_ROWS.len(),
+        resource::GROUP => GROUP_ROWS.len(),
+        _ => BROKER_ROWS.len(),
+    };
+    match asked.configuration_keys.as_deref() {
+        None | Some([]) => rows,
+        Some(names) => rows.min(names.len()),
+    }
 }
 
 fn describe(

@@ -3,6 +3,7 @@
 //! v3: authorised operations on request (KIP-430). v4: group instance ids (KIP-345). v5: flexible. v6: a group that
 //! is not there is an error with a message (KIP-1043); before, it is no error and its state is `Dead`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -20,13 +21,22 @@ const MISSING_IS_ERROR: i16 = 6;
 /// Every operation on a group: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
 const GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8) | (1 << 10) | (1 << 11);
 
-/// Asks for every group, and answers in the order of the request.
+/// Asks for every group, and answers in the order of the request. A group may be large, so it is described once: when it
+/// is named again that is an invalid request.
 pub async fn handle(ctx: &Context, request: DescribeGroupsRequest) -> Reply<DescribeGroupsResponse> {
     let version = ctx.request.version;
     let allowed = operations::if_asked(request.include_authorized_operations, GROUP_OPERATIONS);
-    let ask = |group: &WireGroupId| {
-        let group = GroupId::from(group.as_str());
-        ctx.services.groups.ask(&group, GroupAsk::DescribeGroup(Arc::clone(&group)))
+    let mut seen = BTreeSet::new();
+    let ask = |name: &WireGroupId| {
+        let group = GroupId::from(name.as_str());
+        let is_new = seen.insert(Arc::clone(&group));
+        let answer = is_new.then(|| ctx.services.groups.ask(&group, GroupAsk::DescribeGroup(Arc::clone(&group))));
+        async move {
+            match answer {
+                Some(answer) => answer.await,
+                None => Err(ErrorCode::InvalidRequest),
+            }
+        }
     };
     let answers: Vec<_> = request.groups.iter().map(ask).collect();
     Reply::Later(Box::pin(async move {

@@ -2,6 +2,8 @@
 //!
 //! v0: the only one. Whoever hosts the partition answers, leader or not.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId as WireProducerId};
 
@@ -14,13 +16,20 @@ use crate::partitions::ActiveProducer;
 
 const NO_TRANSACTION: i64 = -1;
 
-/// Answers from the partitions that are hosted here.
+/// Answers from the partitions that are hosted here. A partition may have many producers, so it is described once: when
+/// it is named again that is an invalid request.
 pub async fn handle(ctx: &Context, request: DescribeProducersRequest) -> Reply<DescribeProducersResponse> {
     let image = ctx.services.metadata.image();
-    let topics = request.topics.into_iter().map(|topic| {
+    let mut seen = BTreeSet::new();
+    let topics = request.topics.iter().map(|topic| {
         let partition = |index: &PartitionIndex| {
             let response = PartitionResponse::default().with_partition_index(*index);
-            match producers(ctx, &image, &topic.name, *index) {
+            let found = if seen.insert((topic.name.as_str(), *index)) {
+                producers(ctx, &image, &topic.name, *index)
+            } else {
+                Err(ErrorCode::InvalidRequest.into())
+            };
+            match found {
                 Ok(producers) => response.with_active_producers(producers.iter().map(state).collect()),
                 Err(why) => response.with_error_code(why.code.code()).with_error_message(message(&why)),
             }

@@ -3,11 +3,16 @@
 //! Invariants: handlers never import each other; every one has a row in `api::table`. Versions and quirks stand at the
 //! top of each file. What must happen in the order of the connection is done when `handle` returns.
 
+pub mod allocate_producer_ids;
 pub mod alter_client_quotas;
 pub mod alter_configs;
+pub mod alter_partition;
 pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;
 pub mod api_versions;
+pub mod assign_replicas_to_dirs;
+pub mod broker_heartbeat;
+pub mod broker_registration;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;

@@ -7,6 +7,7 @@
 //!
 //! A group or partition nobody knows is no error: its offset is -1. An empty group id is allowed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -46,18 +47,27 @@ struct Asked {
 /// What one group answers.
 type Fetched = Result<Vec<FetchedTopic>, ErrorCode>;
 
-/// Reads the offsets of every group asked for.
+/// Reads the offsets of every group asked for. A group may have many, so it is read once: when it is named again that is
+/// an invalid request.
 pub async fn handle(ctx: &Context, request: OffsetFetchRequest) -> Reply<OffsetFetchResponse> {
     let version = ctx.request.version;
     let image = ctx.services.metadata.image();
     let asked = asked(version, &image, request);
-    let answers: Vec<_> = asked
-        .iter()
-        .map(|Asked { group, topics, .. }| {
-            let ask = FetchAsk { group: Arc::from(group.as_str()), topics: topics.clone() };
-            ctx.services.groups.ask(group.as_str(), GroupAsk::FetchOffsets(ask))
-        })
-        .collect();
+    let mut seen = BTreeSet::new();
+    let ask = |Asked { group, topics, .. }: &Asked| {
+        let group: Arc<str> = Arc::from(group.as_str());
+        let answer = seen.insert(Arc::clone(&group)).then(|| {
+            let ask = FetchAsk { group: Arc::clone(&group), topics: topics.clone() };
+            ctx.services.groups.ask(&group, GroupAsk::FetchOffsets(ask))
+        });
+        async move {
+            match answer {
+                Some(answer) => answer.await,
+                None => Err(ErrorCode::InvalidRequest),
+            }
+        }
+    };
+    let answers: Vec<_> = asked.iter().map(ask).collect();
     Reply::Later(Box::pin(async move {
         let answers = join_all(answers).await;
         let fetched = answers.into_iter().map(|answer| answer.and_then(GroupAnswer::fetch_offsets));

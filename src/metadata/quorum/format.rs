@@ -5,6 +5,8 @@
 //! | `b` | the first records of a cluster's life, if the directory was formatted with some |
 //! | `c` | the id of the last entry known to be committed: may lag behind |
 //! | `e` + index `u64` | one log entry |
+//! | `i` | the first voters of a dynamic quorum, if the directory was formatted with them |
+//! | `k` + node, directory | nothing: that voter has promised something to this node |
 //! | `p` | the id of the last purged entry |
 //! | `s` | the snapshot: the id of its last entry, the membership, the image |
 //! | `v` | the vote |
@@ -13,17 +15,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use openraft::EntryPayload;
 use openraft::impls::leader_id_adv::LeaderId;
-use openraft::{EmptyNode, EntryPayload, Membership};
 
 use crate::ids::{KafkaUuid, WallMillis};
 use crate::metadata::fields::{FieldReader, FieldWriter, Malformed};
 use crate::metadata::image::ImageIndex;
-use crate::metadata::quorum::types::{EncodedRound, Entry, LogId, SnapshotMeta, StoredMembership, Vote, VoterId};
+use crate::metadata::quorum::types::{
+    EncodedRound, Entry, LogId, Member, MemberEndpoint, Membership, SnapshotMeta, StoredMembership, Vote, VoterId,
+};
 use crate::metadata::record::{MetadataRecord, RECORD_BYTES_MIN};
+use crate::peer::Address;
 
 pub const BOOTSTRAP_KEY: &[u8] = b"b";
 pub const COMMITTED_KEY: &[u8] = b"c";
+pub const FIRST_VOTERS_KEY: &[u8] = b"i";
 pub const PURGED_KEY: &[u8] = b"p";
 pub const SNAPSHOT_KEY: &[u8] = b"s";
 pub const VOTE_KEY: &[u8] = b"v";
@@ -31,12 +37,23 @@ pub const VOTE_KEY: &[u8] = b"v";
 /// The keys of all entries lie in `ENTRY_KEYS.0 ≤ key < ENTRY_KEYS.1`.
 pub const ENTRY_KEYS: (&[u8], &[u8]) = (b"e", b"f");
 
+/// The keys of all voters that were heard of lie between these, as those of entries do.
+pub const HEARD_OF_KEYS: (&[u8], &[u8]) = (b"k", b"l");
+
+/// A value that says all by being there.
+pub const EMPTY_VALUE: &[u8] = &[VERSION];
+
 const VERSION: u8 = 0;
+
+/// A snapshot whose members have endpoints; version 0 knew only who they are.
+const SNAPSHOT_VERSION: u8 = 1;
 
 mod kind {
     pub const BLANK: u8 = 0;
     pub const ROUND: u8 = 1;
-    pub const MEMBERSHIP: u8 = 2;
+    /// Of members without endpoints: as it was written before there were any.
+    pub const BARE_MEMBERSHIP: u8 = 2;
+    pub const MEMBERSHIP: u8 = 3;
 }
 
 /// The key of the entry at `index`.
@@ -44,6 +61,22 @@ pub fn entry_key(index: u64) -> Vec<u8> {
     let mut key = ENTRY_KEYS.0.to_vec();
     key.extend_from_slice(&index.to_be_bytes());
     key
+}
+
+/// The key of a voter that was heard of.
+pub fn heard_of_key(id: &VoterId) -> Vec<u8> {
+    let mut key = FieldWriter::new();
+    key.rest(HEARD_OF_KEYS.0);
+    put_voter(&mut key, id);
+    key.into_bytes()
+}
+
+/// The voter that such a key names.
+pub fn heard_of(key: &[u8]) -> Result<VoterId, Malformed> {
+    let mut fields = FieldReader::new(key.strip_prefix(HEARD_OF_KEYS.0).unwrap_or_default());
+    let id = voter(&mut fields)?;
+    ended(&fields)?;
+    Ok(id)
 }
 
 /// One round of the controller, as an entry carries it.
@@ -101,7 +134,8 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, Malformed> {
     let payload = match fields.u8()? {
         kind::BLANK => EntryPayload::Blank,
         kind::ROUND => EntryPayload::Normal(EncodedRound(fields.rest().to_vec())),
-        kind::MEMBERSHIP => EntryPayload::Membership(membership(&mut fields)?),
+        kind::BARE_MEMBERSHIP => EntryPayload::Membership(membership(&mut fields, bare_member)?),
+        kind::MEMBERSHIP => EntryPayload::Membership(membership(&mut fields, member)?),
         _ => return Err(Malformed("an unknown kind of log entry")),
     };
     ended(&fields)?;
@@ -139,21 +173,55 @@ pub fn decode_log_id(bytes: &[u8]) -> Result<LogId, Malformed> {
 
 pub fn encode_snapshot(meta: &SnapshotMeta, image: &[u8]) -> Vec<u8> {
     let mut out = FieldWriter::new();
-    out.u8(VERSION);
-    out.optional(meta.last_log_id.as_ref(), put_log_id);
-    out.optional(meta.last_membership.log_id().as_ref(), put_log_id);
-    put_membership(&mut out, meta.last_membership.membership());
+    out.u8(SNAPSHOT_VERSION);
+    put_snapshot_meta(&mut out, meta);
     out.rest(image);
     out.into_bytes()
 }
 
-/// What the snapshot is of, and the bytes of its image.
-pub fn decode_snapshot(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), Malformed> {
-    let mut fields = versioned(bytes)?;
+pub(super) fn put_snapshot_meta(out: &mut FieldWriter, meta: &SnapshotMeta) {
+    out.optional(meta.last_log_id.as_ref(), put_log_id);
+    out.optional(meta.last_membership.log_id().as_ref(), put_log_id);
+    put_membership(out, meta.last_membership.membership());
+}
+
+pub(super) fn snapshot_meta(
+    fields: &mut FieldReader<'_>,
+    member: fn(&mut FieldReader<'_>) -> Result<(VoterId, Member), Malformed>,
+) -> Result<SnapshotMeta, Malformed> {
     let last_log_id = fields.optional(log_id)?;
     let membership_id = fields.optional(log_id)?;
-    let last_membership = StoredMembership::new(membership_id, membership(&mut fields)?);
-    Ok((SnapshotMeta { last_log_id, last_membership }, fields.rest()))
+    let last_membership = StoredMembership::new(membership_id, membership(fields, member)?);
+    Ok(SnapshotMeta { last_log_id, last_membership })
+}
+
+/// What the snapshot is of, and the bytes of its image.
+pub fn decode_snapshot(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), Malformed> {
+    let mut fields = FieldReader::new(bytes);
+    let meta = match fields.u8()? {
+        VERSION => snapshot_meta(&mut fields, bare_member)?,
+        SNAPSHOT_VERSION => snapshot_meta(&mut fields, member)?,
+        _ => return Err(UNKNOWN_VERSION),
+    };
+    Ok((meta, fields.rest()))
+}
+
+/// The voters that a dynamic quorum begins with.
+pub fn encode_first_voters(voters: &BTreeMap<VoterId, Member>) -> Vec<u8> {
+    let mut out = FieldWriter::new();
+    out.u8(VERSION);
+    out.list(voters.iter(), |out, (voter, member)| {
+        put_voter(out, voter);
+        put_member(out, member);
+    });
+    out.into_bytes()
+}
+
+pub fn decode_first_voters(bytes: &[u8]) -> Result<BTreeMap<VoterId, Member>, Malformed> {
+    let mut fields = versioned(bytes)?;
+    let voters = fields.list(VOTER_BYTES, member)?.into_iter().collect();
+    ended(&fields)?;
+    Ok(voters)
 }
 
 /// Records that a new cluster begins with, in the place of the program's own defaults.
@@ -171,58 +239,95 @@ pub fn decode_bootstrap(bytes: &[u8]) -> Result<Vec<MetadataRecord>, Malformed> 
     Ok(records)
 }
 
-fn versioned(bytes: &[u8]) -> Result<FieldReader<'_>, Malformed> {
+pub(super) fn versioned(bytes: &[u8]) -> Result<FieldReader<'_>, Malformed> {
     let mut fields = FieldReader::new(bytes);
     match fields.u8()? {
         VERSION => Ok(fields),
-        _ => Err(Malformed("a value of an unknown version: written by a newer release")),
+        _ => Err(UNKNOWN_VERSION),
     }
 }
 
-fn ended(fields: &FieldReader<'_>) -> Result<(), Malformed> {
+const UNKNOWN_VERSION: Malformed = Malformed("a value of an unknown version: written by a newer release");
+
+pub(super) fn ended(fields: &FieldReader<'_>) -> Result<(), Malformed> {
     if fields.is_empty() { Ok(()) } else { Err(Malformed("bytes behind the last field")) }
 }
 
-fn put_voter(out: &mut FieldWriter, voter: &VoterId) {
+pub(super) fn put_voter(out: &mut FieldWriter, voter: &VoterId) {
     out.i32(voter.node);
     out.uuid(KafkaUuid(voter.directory));
 }
 
-fn voter(fields: &mut FieldReader<'_>) -> Result<VoterId, Malformed> {
+pub(super) fn voter(fields: &mut FieldReader<'_>) -> Result<VoterId, Malformed> {
     Ok(VoterId { node: fields.i32()?, directory: fields.uuid()?.0 })
 }
 
-fn put_leader(out: &mut FieldWriter, leader: &LeaderId<u64, VoterId>) {
+pub(super) fn put_leader(out: &mut FieldWriter, leader: &LeaderId<u64, VoterId>) {
     out.u64(leader.term);
     put_voter(out, &leader.node_id);
 }
 
-fn leader(fields: &mut FieldReader<'_>) -> Result<LeaderId<u64, VoterId>, Malformed> {
+pub(super) fn leader(fields: &mut FieldReader<'_>) -> Result<LeaderId<u64, VoterId>, Malformed> {
     Ok(LeaderId { term: fields.u64()?, node_id: voter(fields)? })
 }
 
-fn put_log_id(out: &mut FieldWriter, id: &LogId) {
+pub(super) fn put_log_id(out: &mut FieldWriter, id: &LogId) {
     put_leader(out, &id.leader_id);
     out.u64(id.index);
 }
 
-fn log_id(fields: &mut FieldReader<'_>) -> Result<LogId, Malformed> {
+pub(super) fn log_id(fields: &mut FieldReader<'_>) -> Result<LogId, Malformed> {
     Ok(LogId { leader_id: leader(fields)?, index: fields.u64()? })
 }
 
-fn put_membership(out: &mut FieldWriter, membership: &Membership<VoterId, EmptyNode>) {
+fn put_membership(out: &mut FieldWriter, membership: &Membership) {
     out.list(membership.get_joint_config().iter(), |out, config| out.list(config.iter(), put_voter));
-    let nodes: Vec<&VoterId> = membership.nodes().map(|(voter, _)| voter).collect();
-    out.list(nodes.into_iter(), put_voter);
+    let members: Vec<(&VoterId, &Member)> = membership.nodes().collect();
+    out.list(members.into_iter(), |out, (voter, member)| {
+        put_voter(out, voter);
+        put_member(out, member);
+    });
 }
 
-fn membership(fields: &mut FieldReader<'_>) -> Result<Membership<VoterId, EmptyNode>, Malformed> {
-    const VOTER_BYTES: usize = 20;
+pub(super) fn put_member(out: &mut FieldWriter, member: &Member) {
+    out.list(member.endpoints.iter(), |out, MemberEndpoint { listener, address }| {
+        out.str(listener);
+        put_address(out, address);
+    });
+}
+
+pub(super) fn put_address(out: &mut FieldWriter, address: &Address) {
+    out.str(&address.host);
+    out.u16(address.port);
+}
+
+pub(super) fn address(fields: &mut FieldReader<'_>) -> Result<Address, Malformed> {
+    Ok(Address { host: fields.str()?.to_owned(), port: fields.u16()? })
+}
+
+const VOTER_BYTES: usize = 20;
+
+fn membership(
+    fields: &mut FieldReader<'_>,
+    member: fn(&mut FieldReader<'_>) -> Result<(VoterId, Member), Malformed>,
+) -> Result<Membership, Malformed> {
     let configs = fields.list(4, |fields| Ok(fields.list(VOTER_BYTES, voter)?.into_iter().collect::<BTreeSet<_>>()))?;
-    let nodes = fields.list(VOTER_BYTES, |fields| Ok((voter(fields)?, EmptyNode::new())))?;
-    let nodes: BTreeMap<_, _> = nodes.into_iter().collect();
+    let nodes: BTreeMap<_, _> = fields.list(VOTER_BYTES, member)?.into_iter().collect();
     // A node that never joined has no configuration at all, which `Membership::new` accepts too.
     Membership::new(configs, nodes).map_err(|_| Malformed("a membership whose voters are not its nodes"))
+}
+
+fn bare_member(fields: &mut FieldReader<'_>) -> Result<(VoterId, Member), Malformed> {
+    Ok((voter(fields)?, Member::default()))
+}
+
+pub(super) fn member(fields: &mut FieldReader<'_>) -> Result<(VoterId, Member), Malformed> {
+    const ENDPOINT_BYTES_MIN: usize = 4;
+    let voter = voter(fields)?;
+    let endpoints = fields.list(ENDPOINT_BYTES_MIN, |fields| {
+        Ok(MemberEndpoint { listener: fields.str()?.to_owned(), address: address(fields)? })
+    })?;
+    Ok((voter, Member { endpoints }))
 }
 
 #[cfg(test)]
@@ -235,10 +340,13 @@ mod tests {
         LogId { leader_id: LeaderId { term: 3, node_id: VoterId { node: 1, directory: 0xfeed } }, index: 41 }
     }
 
-    fn sample_membership() -> Membership<VoterId, EmptyNode> {
+    fn sample_membership() -> Membership {
         let voters: BTreeSet<VoterId> = [1, 2].into_iter().map(|node| VoterId { node, directory: 9 }).collect();
         let learner = VoterId { node: 3, directory: 9 };
-        let nodes: BTreeMap<_, _> = voters.iter().copied().chain([learner]).map(|id| (id, EmptyNode::new())).collect();
+        let address = Address { host: "kafka-3".into(), port: 9093 };
+        let endpoints = vec![MemberEndpoint { listener: "CONTROLLER".into(), address }];
+        let mut nodes: BTreeMap<_, _> = voters.iter().map(|id| (*id, Member::default())).collect();
+        nodes.insert(learner, Member { endpoints });
         Membership::new(vec![voters.clone(), voters], nodes).unwrap()
     }
 
@@ -281,6 +389,23 @@ mod tests {
         assert_eq!(hex(&encode_vote(&vote)), expected.replace(' ', ""));
         let round = Proposal { stamp: ImageIndex { controller_epoch: 1, next_offset: 2 }, wall_ms: 3, records: vec![] };
         assert_eq!(hex(&round.encode().0), "0000000001000000000000000200000000000000030000 0000".replace(' ', ""));
+    }
+
+    #[test]
+    fn a_membership_without_endpoints_still_reads() {
+        let voter = "00000001 0000000000000000000000000000feed";
+        let id = "00 0000000000000003 00000001 0000000000000000000000000000feed 0000000000000029";
+        let bytes = |text: &str| -> Vec<u8> {
+            let digits: String = text.split_whitespace().collect();
+            (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+        };
+        let membership = format!("00000001 00000001 {voter} 00000001 {voter}");
+        let entry = decode_entry(&bytes(&format!("{id} 02 {membership}"))).unwrap();
+        let EntryPayload::Membership(read) = entry.payload else { panic!() };
+        assert_eq!(read.voter_ids().collect::<Vec<_>>(), [VoterId { node: 1, directory: 0xfeed }]);
+        let (meta, image) =
+            decode_snapshot(&bytes(&format!("00 00 00 {membership} 07"))).map(|(m, i)| (m, i.to_vec())).unwrap();
+        assert_eq!((meta.last_membership.membership(), &image[..]), (&read, &[7][..]));
     }
 
     #[test]

@@ -11,13 +11,24 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
-use openraft::{OptionalSend, RaftLogReader};
+use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 
 use crate::metadata::quorum::format;
 use crate::metadata::quorum::store::{MetaStore, Write};
 use crate::metadata::quorum::types::{Entry, LogId, QuorumTypes, Vote};
 use crate::metadata::quorum::writer::Writer;
+
+/// Bytes of entries that are sent to another member at once, but for one that is larger.
+const MESSAGE_BYTES: usize = 1 << 20;
+
+fn entry_bytes(entry: &Entry) -> usize {
+    const OVERHEAD: usize = 64;
+    match &entry.payload {
+        EntryPayload::Normal(round) => OVERHEAD + round.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => OVERHEAD,
+    }
+}
 
 /// A handle to the log; clones share it.
 #[derive(Clone)]
@@ -67,6 +78,17 @@ impl RaftLogReader<QuorumTypes> for LogStore {
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         Ok(self.log.lock().entries.range(range).map(|(_, entry)| entry.clone()).collect())
+    }
+
+    /// What goes into one message: bounded by bytes, because a round may have thousands of records.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let (log, mut bytes) = (self.log.lock(), 0);
+        let fits = |(_, entry): &(&u64, &Entry)| {
+            let had = bytes;
+            bytes += entry_bytes(entry);
+            had == 0 || bytes <= MESSAGE_BYTES
+        };
+        Ok(log.entries.range(start..end).take_while(fits).map(|(_, entry)| entry.clone()).collect())
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -141,6 +163,7 @@ mod tests {
     use openraft_rt_tokio::TokioRuntime;
 
     use super::*;
+    use crate::metadata::quorum::roster::Roster;
     use crate::metadata::quorum::state_machine::Machine;
     use crate::metadata::quorum::store::MemoryStore;
     use crate::metadata::quorum::types::VoterId;
@@ -154,7 +177,8 @@ mod tests {
             let store = MemoryStore::new();
             let writer = Writer::start(&env, store.clone());
             let log = LogStore::open(&*store, writer.clone()).unwrap();
-            Ok(((), log, Machine::open(&env, store, writer).unwrap()))
+            let roster = Arc::new(Roster::open(BTreeMap::new(), &*store, writer.clone()).unwrap());
+            Ok(((), log, Machine::open(&env, store, writer, roster).unwrap()))
         }
     }
 

@@ -1,50 +1,90 @@
 //! The only door to raft: start the quorum, propose a round, watch who leads.
 //!
-//! A quorum has one voter for now; several voters are the same code with a network behind it. Invariants: nothing
-//! outside this folder names openraft; a proposal whose fate is not known is `Unknown`, never a failure; library
-//! randomness comes from the seed drawn from `Env` at start.
+//! A quorum of one voter is the same code as one of many, but for its start: it elects itself without waiting. Voters
+//! are *static* (every node has the same list of them in its settings, and begins with it) or *dynamic* (they are in
+//! the log, and change by requests; KIP-853). Invariants: nothing outside this folder names openraft; a proposal whose
+//! fate is not known is `Unknown`, never a failure; library randomness comes from the seed drawn from `Env` at start.
 
 mod format;
+mod founding;
 mod log_store;
+mod messages;
 mod network;
+mod outside;
+mod published;
+mod pull;
 pub mod rocks_store;
+mod roster;
+mod serve;
+mod settings;
 mod state_machine;
 pub mod store;
 pub mod stored;
 mod types;
+mod watchdog;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::{Config, EmptyNode, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{ChangeMembers, Config, Instant as _, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 use tokio::sync::watch;
+
+pub use founding::Founding;
+pub use outside::Outside;
+pub use published::Published;
+pub use settings::QuorumSettings;
+pub use types::{Member, MemberEndpoint, VoterId};
 
 use crate::env::Env;
 use crate::ids::{BrokerId, KafkaUuid};
 use crate::metadata::image::{ClusterImage, ImageIndex};
 use crate::metadata::quorum::format::Proposal;
 use crate::metadata::quorum::log_store::LogStore;
-use crate::metadata::quorum::network::NoPeers;
-use crate::metadata::quorum::state_machine::{Machine, Published};
+use crate::metadata::quorum::network::{Connections, Sender};
+use crate::metadata::quorum::pull::{LeaderHint, Puller};
+use crate::metadata::quorum::roster::Roster;
+use crate::metadata::quorum::serve::Conversations;
+use crate::metadata::quorum::state_machine::Machine;
 use crate::metadata::quorum::store::MetaStore;
-use crate::metadata::quorum::types::{Outcome, QuorumTypes, VoterId};
+use crate::metadata::quorum::types::{Outcome, QuorumTypes};
 use crate::metadata::quorum::writer::Writer;
 use crate::metadata::record::MetadataRecord;
+use crate::peer::Address;
 
 /// How long a proposal may take before its fate counts as unknown.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Raft timing for voters on one network (replication.md 6.2).
-const HEARTBEAT_MS: u64 = 200;
-const ELECTION_TIMEOUT_MS: (u64, u64) = (800, 1600);
+/// How fast voters notice that one of them is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timing {
+    pub heartbeat_ms: u64,
+    /// A voter that hears nothing for this long, drawn anew each time, stands for election.
+    pub election_ms: (u64, u64),
+}
+
+impl Default for Timing {
+    /// For voters on one network (replication.md 6.2).
+    fn default() -> Timing {
+        Timing { heartbeat_ms: 200, election_ms: (800, 1600) }
+    }
+}
+
+impl Timing {
+    /// The timing with which a leader that is gone is noticed within `fetch_timeout_ms`
+    /// (`controller.quorum.fetch.timeout.ms`).
+    pub fn noticing_within(fetch_timeout_ms: u64) -> Timing {
+        let longest = (fetch_timeout_ms * 4 / 5).max(100);
+        Timing { heartbeat_ms: longest / 8, election_ms: (longest / 2, longest) }
+    }
+}
 
 type Library = Raft<QuorumTypes, Machine>;
 
@@ -94,13 +134,22 @@ pub enum Proposed {
     Unknown(String),
 }
 
-/// A member of the metadata quorum. Cheap to clone.
+/// A member of the metadata quorum, or one that may become it. Cheap to clone.
 #[derive(Clone)]
 pub struct Quorum {
     raft: Library,
     env: Env,
     published: Arc<Published>,
+    sender: Sender,
+    conversations: Arc<Conversations>,
+    /// The leader that others name while this node is no member.
+    hint: LeaderHint,
+    timing: Timing,
     snapshot_log_bytes: u64,
+    /// False as long as it is not known whether this node may vote at all.
+    admitted: Arc<AtomicBool>,
+    /// Why this node must not go on, as soon as there is a reason.
+    verdict: Arc<watch::Sender<Option<String>>>,
 }
 
 /// What a quorum is started with.
@@ -109,55 +158,76 @@ pub struct QuorumOptions {
     pub node: BrokerId,
     /// The id of the directory the store is in.
     pub directory: KafkaUuid,
+    /// The cluster this node was told to belong to; zero if it was told none.
+    pub cluster_id: KafkaUuid,
+    pub founding: Founding,
+    /// Where other controllers may be found, by the settings.
+    pub seeds: Vec<Address>,
+    pub timing: Timing,
     /// The log is replaced by a snapshot when it is heavier than this, and than the last snapshot.
     pub snapshot_log_bytes: u64,
 }
 
 impl Quorum {
-    /// Starts this node as the only voter, on a fresh store or on the one it left, and waits until it leads.
+    /// Starts this node on a fresh store or on the one it left. The only voter of its quorum leads when this returns;
+    /// one of several has just begun to look for the others.
     pub async fn start(env: &Env, options: QuorumOptions) -> Result<Quorum, StartError> {
-        let voter = VoterId::new(options.node, options.directory);
+        let QuorumOptions { founding, timing, snapshot_log_bytes, .. } = options;
+        let me = founding.voter_id(options.node, options.directory);
         let writer = Writer::start(env, options.store.clone());
-        let opening = (env.clone(), options.store, writer);
-        let (log, machine) = env.blocking(move || open(opening)).await?;
-        let published = machine.published();
-        let raft = scoped(env, Raft::new(voter, Arc::new(config()?), NoPeers, log, machine));
-        let raft: Library = raft.await.map_err(quorum_error)?;
-        let quorum = Quorum { raft, env: env.clone(), published, snapshot_log_bytes: options.snapshot_log_bytes };
-        if let Err(error) = scoped(env, quorum.lead_alone(voter)).await {
+        let opening = Opening { env: env.clone(), store: options.store, writer: writer.clone(), founding };
+        let (log, machine, sender, founding) = env.blocking(move || opening.open(me, options.cluster_id)).await?;
+        let published = sender.published.clone();
+        let config = Arc::new(config(timing)?);
+        let raft = scoped(env, Raft::new(me, config, Connections(sender.clone()), log, machine));
+        let quorum = Quorum {
+            raft: raft.await.map_err(quorum_error)?,
+            env: env.clone(),
+            published,
+            sender,
+            conversations: Arc::default(),
+            hint: LeaderHint::default(),
+            timing,
+            snapshot_log_bytes,
+            admitted: Arc::new(AtomicBool::new(false)),
+            verdict: Arc::new(watch::Sender::new(None)),
+        };
+        if let Err(error) = scoped(env, quorum.found(founding)).await {
             quorum.shutdown().await;
             return Err(error);
+        }
+        env.spawn(watchdog::watch(quorum.clone(), writer));
+        if !options.seeds.is_empty() {
+            let puller = Puller::new(quorum.sender.clone(), options.seeds, quorum.hint.clone());
+            let member = quorum.clone();
+            env.spawn(puller.run(move || !member.is_member()));
         }
         Ok(quorum)
     }
 
-    async fn lead_alone(&self, voter: VoterId) -> Result<(), StartError> {
-        // The core answers only after it has published who votes and who leads, so the metrics read below are true.
-        if self.raft.is_initialized().await.map_err(quorum_error)? {
-            let voters: Vec<VoterId> = self.raft.voter_ids().collect();
-            if voters != [voter] {
-                let voters: Vec<String> = voters.iter().map(VoterId::to_string).collect();
-                return Err(StartError::Identity(format!("its voters are [{}], this is {voter}", voters.join(", "))));
-            }
-            if !self.raft.is_leader() {
-                // It crashed between joining and voting. Nobody else can lead: no need to wait for a timeout.
-                self.raft.trigger().elect(false).await.map_err(quorum_error)?;
-            }
-        } else {
-            let alone = BTreeMap::from([(voter, EmptyNode::new())]);
-            self.raft.initialize(alone).await.map_err(quorum_error)?;
-        }
-        self.leading().await.map_err(StartError::Quorum)
+    /// True if this node may vote and be counted.
+    fn is_admitted(&self) -> bool {
+        self.admitted.load(Ordering::Acquire)
+    }
+
+    /// True if this node is the only voter: nobody else can lead, and nothing needs to be waited for.
+    pub fn is_alone(&self) -> bool {
+        self.raft.voter_ids().eq([self.sender.me])
+    }
+
+    /// True if this node votes, or is about to.
+    pub fn is_member(&self) -> bool {
+        self.raft.metrics().borrow_watched().membership_config.get_node(&self.sender.me).is_some()
+    }
+
+    /// Where images are published.
+    pub fn published(&self) -> &Arc<Published> {
+        &self.published
     }
 
     /// The newest image.
     pub fn image(&self) -> Arc<ClusterImage> {
         self.published.image()
-    }
-
-    /// Hears of every newer image; images in between may be skipped.
-    pub fn watch(&self) -> watch::Receiver<Arc<ClusterImage>> {
-        self.published.watch()
     }
 
     /// Waits until this node leads and has applied everything that was ever answered; an error is final.
@@ -200,15 +270,56 @@ impl Quorum {
         }
     }
 
+    /// Brings a change of voters that was interrupted to its end: raft itself waits for somebody to do so.
+    pub async fn finish_change(&self) -> Result<(), String> {
+        let is_joint = self.raft.metrics().borrow_watched().membership_config.get_joint_config().len() > 1;
+        if !is_joint {
+            return Ok(());
+        }
+        tracing::info!("a change of voters that was interrupted is brought to its end");
+        let nobody = ChangeMembers::AddVoterIds(Default::default());
+        self.raft.change_membership(nobody, false).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// True while raft follows this node, as far as it can know: most voters have answered it of late.
+    fn leads(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        if now.state != ServerState::Leader || now.running_state.is_err() {
+            return false;
+        }
+        let lease = Duration::from_millis(2 * self.timing.election_ms.1);
+        now.membership_config.voter_ids().nth(1).is_none()
+            || now.last_quorum_acked.is_none_or(|acked| acked.elapsed() < lease)
+    }
+
+    /// Waits until this node does not lead any more.
+    pub async fn deposed(&self) {
+        let mut metrics = self.raft.metrics();
+        while self.leads() {
+            // That the others are silent is no event.
+            let patience = Duration::from_millis(self.timing.heartbeat_ms);
+            if let Some(Err(_)) = self.env.timeout(patience, metrics.changed()).await {
+                return;
+            }
+        }
+    }
+
     /// Proposes records that were decided from the image with the index `stamp`, and waits for their fate.
     pub async fn propose(&self, stamp: ImageIndex, records: Vec<MetadataRecord>) -> Proposed {
         let round = Proposal { stamp, wall_ms: self.env.wall_ms(), records }.encode();
-        let written = self.env.timeout(PROPOSAL_TIMEOUT, self.raft.client_write(round)).await;
+        let written = tokio::select! {
+            biased;
+            written = self.raft.client_write(round) => written,
+            () = self.env.sleep(PROPOSAL_TIMEOUT) => {
+                return Proposed::Unknown(format!("no answer within {PROPOSAL_TIMEOUT:?}"));
+            }
+            () = self.deposed() => return Proposed::Unknown("this node does not lead any more".into()),
+        };
         let outcome = match written {
-            None => return Proposed::Unknown(format!("no answer within {PROPOSAL_TIMEOUT:?}")),
-            Some(Ok(response)) => response.data,
-            Some(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => return Proposed::NotLeader,
-            Some(Err(other)) => return Proposed::Unknown(other.to_string()),
+            Ok(response) => response.data,
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => return Proposed::NotLeader,
+            Err(other) => return Proposed::Unknown(other.to_string()),
         };
         if self.published.snapshot_is_due(self.snapshot_log_bytes) {
             // An error here means that raft has ended, which `ended` tells whom it concerns.
@@ -221,8 +332,18 @@ impl Quorum {
         }
     }
 
-    /// Waits until raft has ended and says why: a disk that failed, an entry that does not fit, a shutdown.
+    /// Waits until this node can no longer take part, and says why: a disk that failed or hangs, an entry that does not
+    /// fit, an identity that was lost, a shutdown.
     pub async fn ended(&self) -> String {
+        let mut verdict = self.verdict.subscribe();
+        tokio::select! {
+            biased;
+            reason = self.raft_ended() => reason,
+            Ok(reason) = verdict.wait_for(Option::is_some) => reason.clone().unwrap_or_default(),
+        }
+    }
+
+    async fn raft_ended(&self) -> String {
         let mut metrics = self.raft.metrics();
         loop {
             if let Err(fatal) = &metrics.borrow_watched().running_state {
@@ -234,6 +355,12 @@ impl Quorum {
         }
     }
 
+    /// Ends this node's part in the quorum for `reason`.
+    fn condemn(&self, reason: String) {
+        tracing::error!(reason, "this node must not go on");
+        self.verdict.send_replace(Some(reason));
+    }
+
     /// Ends raft in good order.
     pub async fn shutdown(&self) {
         // It fails only if the core task has panicked, and then it has ended, too.
@@ -241,10 +368,23 @@ impl Quorum {
     }
 }
 
-fn open((env, store, writer): (Env, Arc<dyn MetaStore>, Writer)) -> io::Result<(LogStore, Machine)> {
-    let log = LogStore::open(&*store, writer.clone())?;
-    let machine = Machine::open(&env, store, writer)?;
-    Ok((log, machine))
+/// What is read from disk before raft starts.
+struct Opening {
+    env: Env,
+    store: Arc<dyn MetaStore>,
+    writer: Writer,
+    founding: Founding,
+}
+
+impl Opening {
+    fn open(self, me: VoterId, cluster_id: KafkaUuid) -> io::Result<(LogStore, Machine, Sender, Founding)> {
+        let Opening { env, store, writer, founding } = self;
+        let roster = Arc::new(Roster::open(founding.fixed_addresses(), &*store, writer.clone())?);
+        let log = LogStore::open(&*store, writer.clone())?;
+        let machine = Machine::open(&env, store, writer, roster.clone())?;
+        let sender = Sender { env, me, cluster_id, published: machine.published(), roster };
+        Ok((log, machine, sender, founding))
+    }
 }
 
 /// Runs library code that spawns, with random numbers that come from `env`.
@@ -252,13 +392,15 @@ fn scoped<F: Future>(env: &Env, future: F) -> impl Future<Output = F::Output> {
     DeterministicRng::<TokioRuntime>::scope(env.random_u64(), future)
 }
 
-fn config() -> Result<Config, StartError> {
-    let (election_timeout_min, election_timeout_max) = ELECTION_TIMEOUT_MS;
+fn config(timing: Timing) -> Result<Config, StartError> {
+    let (election_timeout_min, election_timeout_max) = timing.election_ms;
     let config = Config {
         cluster_name: "metadata".into(),
-        heartbeat_interval: HEARTBEAT_MS,
+        heartbeat_interval: timing.heartbeat_ms,
         election_timeout_min,
         election_timeout_max,
+        // Of the whole; each piece has a deadline of its own.
+        install_snapshot_timeout: 120_000,
         enable_pre_vote: Some(true),
         // Off by default in the library; without it a leader without quorum can block an election (issue 2080).
         quorum_loss_probe_interval: Some(2 * election_timeout_max),

@@ -7,19 +7,19 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use openraft::alias::SnapshotOf;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use tokio::sync::watch;
 
 use crate::env::Env;
 use crate::metadata::image::ClusterImage;
 use crate::metadata::quorum::format::{self, Proposal};
+use crate::metadata::quorum::published::Published;
+use crate::metadata::quorum::roster::Roster;
 use crate::metadata::quorum::store::MetaStore;
 use crate::metadata::quorum::types::{EncodedRound, LogId, Outcome, QuorumTypes, SnapshotMeta, StoredMembership};
 use crate::metadata::quorum::writer::Writer;
@@ -29,53 +29,12 @@ type Snapshot = SnapshotOf<QuorumTypes, Bytes>;
 /// What an entry weighs beside its bytes: replaying many small rounds takes time, too.
 const ENTRY_WEIGHT: u64 = 1024;
 
-/// The newest image, for everybody who reads.
-pub struct Published {
-    image: ArcSwap<ClusterImage>,
-    news: watch::Sender<Arc<ClusterImage>>,
-    /// What a restart would have to replay.
-    log_weight: AtomicU64,
-    /// What a restart would have to read besides.
-    snapshot_bytes: AtomicU64,
-}
-
-impl Published {
-    fn new(image: ClusterImage, snapshot_bytes: u64) -> Arc<Published> {
-        let image = Arc::new(image);
-        Arc::new(Published {
-            image: ArcSwap::new(image.clone()),
-            news: watch::Sender::new(image),
-            log_weight: AtomicU64::new(0),
-            snapshot_bytes: AtomicU64::new(snapshot_bytes),
-        })
-    }
-
-    /// The newest image.
-    pub fn image(&self) -> Arc<ClusterImage> {
-        self.image.load_full()
-    }
-
-    /// Hears of every newer image; images in between may be skipped.
-    pub fn watch(&self) -> watch::Receiver<Arc<ClusterImage>> {
-        self.news.subscribe()
-    }
-
-    /// True once for each time the log has become heavier than the snapshot, and than `at_least`.
-    pub fn snapshot_is_due(&self, at_least: u64) -> bool {
-        let limit = self.snapshot_bytes.load(Ordering::Relaxed).max(at_least);
-        self.log_weight.load(Ordering::Relaxed) > limit && self.log_weight.swap(0, Ordering::Relaxed) > limit
-    }
-
-    fn publish(&self, image: ClusterImage) {
-        let image = Arc::new(image);
-        self.image.store(image.clone());
-        self.news.send_replace(image);
-    }
-}
-
 /// The state machine.
 pub struct Machine {
     published: Arc<Published>,
+    image: Arc<ClusterImage>,
+    /// Who is told of members and where they listen.
+    roster: Arc<Roster>,
     last_applied: Option<LogId>,
     membership: StoredMembership,
     env: Env,
@@ -85,7 +44,7 @@ pub struct Machine {
 
 impl Machine {
     /// Starts from the snapshot in `store`, if there is one; blocks on the disk.
-    pub fn open(env: &Env, store: Arc<dyn MetaStore>, writer: Writer) -> io::Result<Machine> {
+    pub fn open(env: &Env, store: Arc<dyn MetaStore>, writer: Writer, roster: Arc<Roster>) -> io::Result<Machine> {
         let stored = store.get(format::SNAPSHOT_KEY)?;
         let (meta, image) = match &stored {
             None => (SnapshotMeta::default(), ClusterImage::default()),
@@ -94,9 +53,13 @@ impl Machine {
                 (meta, ClusterImage::decode_snapshot(image)?)
             }
         };
-        let published = Published::new(image, stored.map_or(0, |bytes| bytes.len() as u64));
         let SnapshotMeta { last_log_id, last_membership } = meta;
+        let next_entry = last_log_id.map_or(0, |id| id.index + 1);
+        let published = Published::new(image, next_entry, stored.map_or(0, |bytes| bytes.len() as u64));
+        roster.note(last_membership.membership());
         Ok(Machine {
+            image: published.image(),
+            roster,
             published,
             last_applied: last_log_id,
             membership: last_membership,
@@ -110,17 +73,22 @@ impl Machine {
         self.published.clone()
     }
 
-    fn apply_round(&self, round: &EncodedRound) -> io::Result<Outcome> {
+    fn apply_round(&mut self, round: EncodedRound) -> io::Result<Outcome> {
         self.published.log_weight.fetch_add(ENTRY_WEIGHT + round.0.len() as u64, Ordering::Relaxed);
-        let proposal = Proposal::decode(round)?;
-        let image = self.published.image.load();
-        if proposal.stamp != image.index {
+        let proposal = Proposal::decode(&round)?;
+        if proposal.stamp != self.image.index {
             return Ok(Outcome::Stale);
         }
-        let next = image.try_replay(&proposal.records)?;
-        let outcome = Outcome::Applied { next: next.index.next_offset };
-        self.published.publish(next);
-        Ok(outcome)
+        self.image = Arc::new(self.image.try_replay(&proposal.records)?);
+        let next = self.image.index;
+        self.published.keep(proposal.stamp, round, next);
+        self.published.publish(self.image.clone());
+        Ok(Outcome::Applied { next: next.next_offset })
+    }
+
+    fn note_membership(&mut self, membership: StoredMembership) {
+        self.roster.note(membership.membership());
+        self.membership = membership;
     }
 }
 
@@ -139,13 +107,14 @@ impl RaftStateMachine<QuorumTypes> for Machine {
         while let Some((entry, responder)) = entries.try_next().await? {
             let outcome = match entry.payload {
                 EntryPayload::Blank => Outcome::NotARound,
-                EntryPayload::Normal(round) => self.apply_round(&round)?,
+                EntryPayload::Normal(round) => self.apply_round(round)?,
                 EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    self.note_membership(StoredMembership::new(Some(entry.log_id), membership));
                     Outcome::NotARound
                 }
             };
             self.last_applied = Some(entry.log_id);
+            self.published.applied(entry.log_id.index + 1);
             if let Some(responder) = responder {
                 responder.send(outcome);
             }
@@ -155,7 +124,7 @@ impl RaftStateMachine<QuorumTypes> for Machine {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         Builder {
-            image: self.published.image(),
+            image: self.image.clone(),
             meta: SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() },
             published: self.published.clone(),
             env: self.env.clone(),
@@ -168,9 +137,11 @@ impl RaftStateMachine<QuorumTypes> for Machine {
         let value = format::encode_snapshot(meta, &snapshot);
         self.writer.durably(vec![(format::SNAPSHOT_KEY.to_vec(), Some(value))]).await?;
         self.last_applied = meta.last_log_id;
-        self.membership = meta.last_membership.clone();
+        self.note_membership(meta.last_membership.clone());
+        self.image = Arc::new(image);
         self.published.snapshot_bytes.store(snapshot.len() as u64, Ordering::Relaxed);
-        self.published.publish(image);
+        self.published.publish(self.image.clone());
+        self.published.applied(meta.last_log_id.map_or(0, |id| id.index + 1));
         Ok(())
     }
 

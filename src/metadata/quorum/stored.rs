@@ -1,5 +1,6 @@
 //! What a metadata store holds, for who examines it while no quorum runs on it. Pure.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use openraft::EntryPayload;
@@ -8,7 +9,7 @@ use crate::ids::{KafkaUuid, WallMillis};
 use crate::metadata::image::{ClusterImage, ImageIndex};
 use crate::metadata::quorum::format::{self, Proposal};
 use crate::metadata::quorum::store::MetaStore;
-use crate::metadata::quorum::types::{Entry, LogId, StoredMembership, VoterId};
+use crate::metadata::quorum::types::{Entry, LogId, Member, StoredMembership, VoterId};
 use crate::metadata::record::MetadataRecord;
 
 /// What one entry of the raft log carries.
@@ -65,6 +66,17 @@ pub fn read_bootstrap(store: &dyn MetaStore) -> io::Result<Option<Vec<MetadataRe
     Ok(row.map(|row| format::decode_bootstrap(&row)).transpose()?)
 }
 
+/// Writes the voters that a dynamic quorum begins with; durable when it returns.
+pub fn write_first_voters(store: &dyn MetaStore, voters: &BTreeMap<VoterId, Member>) -> io::Result<()> {
+    store.put_many(vec![(format::FIRST_VOTERS_KEY.to_vec(), Some(format::encode_first_voters(voters)))], true)
+}
+
+/// The voters that a dynamic quorum begins with, if the directory was formatted with some.
+pub fn read_first_voters(store: &dyn MetaStore) -> io::Result<Option<BTreeMap<VoterId, Member>>> {
+    let row = store.get(format::FIRST_VOTERS_KEY)?;
+    Ok(row.map(|row| format::decode_first_voters(&row)).transpose()?)
+}
+
 type Row = (Vec<u8>, Vec<u8>);
 
 impl StoredMetadata {
@@ -99,8 +111,14 @@ impl StoredMetadata {
                 self.note_voters(&meta.last_membership);
                 self.snapshot_image = ClusterImage::decode_snapshot(image).map_err(|e| text(&e))?;
             }
+            format::FIRST_VOTERS_KEY => {
+                format::decode_first_voters(value).map_err(|e| text(&e))?;
+            }
             format::BOOTSTRAP_KEY => {
                 format::decode_bootstrap(value).map_err(|e| text(&e))?;
+            }
+            key if key.starts_with(format::HEARD_OF_KEYS.0) => {
+                format::heard_of(key).map_err(|e| text(&e))?;
             }
             key if key.starts_with(format::ENTRY_KEYS.0) => {
                 let entry = format::decode_entry(value).map_err(|e| text(&e))?;

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use openraft::EmptyNode;
 use openraft::alias::{EntryOf, LogIdOf, SnapshotMetaOf, StoredMembershipOf, VoteOf};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 
 use crate::ids::{BrokerId, KafkaUuid};
+use crate::peer::Address;
 
 /// A voter: a node *and* its metadata directory. A node that lost its disk comes back as a stranger, so that it cannot
 /// vote again in a term in which its earlier life has voted.
@@ -35,6 +35,22 @@ impl fmt::Display for VoterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.node, KafkaUuid(self.directory))
     }
+}
+
+/// What the membership says of a member: where it listens. Static voters have nothing here, because their addresses are
+/// a setting of every node.
+#[derive(Clone, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Member {
+    /// In the order of the member's own `controller.listener.names`: others use the first.
+    pub endpoints: Vec<MemberEndpoint>,
+}
+
+/// One listener of a controller.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct MemberEndpoint {
+    /// The name of the listener, e.g. `CONTROLLER`.
+    pub listener: String,
+    pub address: Address,
 }
 
 /// A round as the log carries it: the bytes of a `Proposal`.
@@ -70,11 +86,12 @@ openraft::declare_raft_types!(
         D = EncodedRound,
         R = Outcome,
         NodeId = VoterId,
-        Node = EmptyNode,
+        Node = Member,
         AsyncRuntime = DeterministicRng<TokioRuntime>,
 );
 
 pub type Entry = EntryOf<QuorumTypes>;
+pub type Membership = openraft::Membership<VoterId, Member>;
 pub type LogId = LogIdOf<QuorumTypes>;
 pub type Vote = VoteOf<QuorumTypes>;
 pub type StoredMembership = StoredMembershipOf<QuorumTypes>;

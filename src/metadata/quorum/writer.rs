@@ -6,7 +6,9 @@
 use std::io;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::env::Env;
 use crate::metadata::quorum::store::{MetaStore, Write};
@@ -27,13 +29,21 @@ struct Job {
 #[derive(Clone)]
 pub struct Writer {
     jobs: mpsc::Sender<Job>,
+    /// When the write that is under way began.
+    busy_since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Writer {
     pub fn start(env: &Env, store: Arc<dyn MetaStore>) -> Writer {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
-        env.spawn(run(env.clone(), store, queue));
-        Writer { jobs }
+        let busy_since = Arc::default();
+        env.spawn(run(env.clone(), store, queue, Arc::clone(&busy_since)));
+        Writer { jobs, busy_since }
+    }
+
+    /// When the write that is under way began; `None` if the disk has nothing to do.
+    pub fn busy_since(&self) -> Option<Instant> {
+        *self.busy_since.lock()
     }
 
     /// Writes in the background, without a sync: a later synced job makes it durable.
@@ -63,7 +73,12 @@ fn gone() -> io::Error {
     io::Error::other("the writer of the metadata store has ended")
 }
 
-async fn run(env: Env, store: Arc<dyn MetaStore>, mut queue: mpsc::Receiver<Job>) {
+async fn run(
+    env: Env,
+    store: Arc<dyn MetaStore>,
+    mut queue: mpsc::Receiver<Job>,
+    busy_since: Arc<Mutex<Option<Instant>>>,
+) {
     let mut jobs = Vec::new();
     let mut failure: Option<io::Error> = None;
     while queue.recv_many(&mut jobs, JOBS_MAX).await > 0 {
@@ -75,7 +90,9 @@ async fn run(env: Env, store: Arc<dyn MetaStore>, mut queue: mpsc::Receiver<Job>
         }
         if failure.is_none() {
             let store = store.clone();
+            *busy_since.lock() = Some(env.now());
             failure = env.blocking(move || store.put_many(writes, sync)).await.err();
+            *busy_since.lock() = None;
             if let Some(failure) = &failure {
                 tracing::error!(%failure, "the metadata store cannot be written any more");
             }

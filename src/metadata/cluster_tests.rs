@@ -1,0 +1,340 @@
+//! Several controllers, and brokers outside the quorum, in one process over a network in memory.
+
+#![allow(clippy::disallowed_methods, reason = "a crash needs tasks that no Env owns")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::tests::{create, options};
+use super::*;
+use crate::env::Duplex;
+use crate::env::memory::MemoryNetwork;
+use crate::error::ErrorCode;
+use crate::wire::PRIVATE_API;
+use crate::wire::frame::FrameBuffer;
+use crate::wire::header;
+
+const PORT: u16 = 9093;
+const TIMING: Timing = Timing { heartbeat_ms: 100, election_ms: (500, 1000) };
+
+/// Longer than an election takes, with the lease before it.
+const ELECTION: Duration = Duration::from_secs(5);
+
+fn host(node: i32) -> String {
+    format!("kafka-{node}")
+}
+
+fn address(node: i32) -> Address {
+    Address { host: host(node), port: PORT }
+}
+
+struct Node {
+    id: i32,
+    env: Env,
+    store: Arc<MemoryStore>,
+    metadata: Metadata,
+}
+
+/// Controllers with the ids from 1 on, and what they are on.
+struct Cluster {
+    network: MemoryNetwork,
+    voters: BTreeMap<BrokerId, Address>,
+    seed: u64,
+}
+
+impl Cluster {
+    fn of(voters: i32, seed: u64) -> Cluster {
+        let voters = (1..=voters).map(|node| (BrokerId(node), address(node))).collect();
+        Cluster { network: MemoryNetwork::new(), voters, seed }
+    }
+
+    fn options(&self, id: i32, store: &Arc<MemoryStore>) -> MetadataOptions {
+        let quorum =
+            QuorumSettings { voters: self.voters.clone(), formatted: true, timing: TIMING, ..Default::default() };
+        MetadataOptions {
+            node: BrokerId(id),
+            directory: KafkaUuid(id as u128 * 10),
+            cluster_id: Some(KafkaUuid(77)),
+            quorum,
+            ..options(store)
+        }
+    }
+
+    async fn try_start(&self, options: MetadataOptions, store: &Arc<MemoryStore>) -> Result<Node, StartError> {
+        let id = options.node.0;
+        let env = Env::simulated(self.seed * 100 + id as u64, 1_700_000_000_000, self.network.host(&host(id)));
+        let listener = env.net().bind("", PORT).await.unwrap();
+        let metadata = Metadata::start(&env, options).await?;
+        let (spawner, serving) = (env.clone(), metadata.clone());
+        env.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                spawner.spawn(serve(stream, serving.clone()));
+            }
+        });
+        Ok(Node { id, env, store: store.clone(), metadata })
+    }
+
+    async fn start(&self, id: i32, store: &Arc<MemoryStore>) -> Node {
+        self.try_start(self.options(id, store), store).await.unwrap()
+    }
+
+    async fn start_all(&self) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for id in self.voters.keys() {
+            nodes.push(self.start(id.0, &MemoryStore::new()).await);
+        }
+        nodes
+    }
+
+    /// Takes a node's process away; gives its disk as a power cut leaves it.
+    async fn kill(&self, node: Node) -> Arc<MemoryStore> {
+        let left = node.store.crash(0);
+        node.env.abort_all();
+        // What raft's own tasks still say reaches nobody.
+        for other in 0..10 {
+            self.network.cut(&host(node.id), &host(other));
+        }
+        node.metadata.ended().await;
+        self.network.heal();
+        left
+    }
+}
+
+async fn serve(mut stream: Box<dyn Duplex>, metadata: Metadata) {
+    let mut incoming = FrameBuffer::new();
+    while stream.read_buf(&mut incoming.room(100_000)).await.is_ok_and(|count| count > 0) {
+        while let Some(frame) = incoming.take(100 << 20).unwrap() {
+            let (head, body) = header::parse(&frame).unwrap();
+            assert_eq!(head.api_key, PRIVATE_API);
+            let Ok(body) = metadata.peer_message(body).await else { return };
+            let mut out = BytesMut::new();
+            header::put_response(&mut out, head.api_key, head.version, head.correlation_id);
+            let size = (out.len() + body.len()) as i32;
+            if stream.write_all(&[&size.to_be_bytes()[..], &out, &body].concat()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The node that is active, once exactly one is.
+async fn active(nodes: &[Node]) -> usize {
+    for _ in 0..100 {
+        let active: Vec<usize> = (0..nodes.len()).filter(|at| nodes[*at].metadata.is_active()).collect();
+        if let [only] = active[..] {
+            return only;
+        }
+        tokio::time::sleep(ELECTION / 50).await;
+    }
+    panic!("no controller has become active");
+}
+
+/// Waits until a node has the topic.
+async fn has_topic(node: &Node, name: &str) {
+    let mut images = node.metadata.watch();
+    let found = images.wait_for(|image| image.topics.by_name(name).is_some());
+    let found = tokio::time::timeout(ELECTION, found).await;
+    assert!(found.is_ok_and(|found| found.is_ok()), "node {} does not have {name}", node.id);
+}
+
+/// Makes a broker out of nothing, so that topics have a place.
+async fn register(node: &Node) {
+    let registration = Registration { id: BrokerId(node.id), ..(*node.metadata.registration).clone() };
+    node.metadata.ask(asks::JoinCluster { registration }).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_elect_one_and_agree() {
+    for seed in 0..10 {
+        let cluster = Cluster::of(3, seed);
+        let nodes = cluster.start_all().await;
+        let leader = active(&nodes).await;
+        register(&nodes[leader]).await;
+        create(&nodes[leader].metadata, "orders").await.unwrap();
+        for node in &nodes {
+            has_topic(node, "orders").await;
+            assert_eq!(node.metadata.image().cluster_id, KafkaUuid(77));
+            let (id, listens_at) = node.metadata.active_controller().unwrap();
+            assert_eq!((id.0, listens_at), (nodes[leader].id, address(nodes[leader].id)));
+        }
+        for other in nodes.iter().filter(|node| node.id != nodes[leader].id) {
+            let began = other.env.now();
+            let refused = create(&other.metadata, "elsewhere").await.unwrap_err();
+            assert_eq!(refused.code, ErrorCode::NotController);
+            assert_eq!(other.env.now(), began, "it is said at once");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_dies_is_replaced_and_comes_back_with_everything() {
+    for seed in 0..10 {
+        let cluster = Cluster::of(3, seed);
+        let mut nodes = cluster.start_all().await;
+        let leader = active(&nodes).await;
+        register(&nodes[leader]).await;
+        create(&nodes[leader].metadata, "before").await.unwrap();
+        let dead = nodes.remove(leader);
+        let id = dead.id;
+        let store = cluster.kill(dead).await;
+
+        let began = nodes[0].env.now();
+        let leader = active(&nodes).await;
+        assert!(nodes[0].env.now() - began < ELECTION);
+        assert!(nodes[leader].metadata.image().topics.by_name("before").is_some(), "seed {seed}");
+        create(&nodes[leader].metadata, "after").await.unwrap();
+        let returned = cluster.start(id, &store).await;
+        has_topic(&returned, "after").await;
+        assert!(!returned.metadata.is_active());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_cut_off_refuses_and_its_rounds_have_no_effect() {
+    let cluster = Cluster::of(3, 1);
+    let nodes = cluster.start_all().await;
+    let old = active(&nodes).await;
+    register(&nodes[old]).await;
+    let others: Vec<&Node> = nodes.iter().filter(|node| node.id != nodes[old].id).collect();
+    for other in &others {
+        cluster.network.cut(&host(nodes[old].id), &host(other.id));
+    }
+    let began = nodes[old].env.now();
+    let fate = create(&nodes[old].metadata, "lost").await.unwrap_err().code;
+    assert_eq!(fate, ErrorCode::RequestTimedOut, "nobody knows what becomes of it");
+    assert!(nodes[old].env.now() - began < ELECTION, "it does not wait for ever");
+    assert!(!nodes[old].metadata.is_active());
+    assert_eq!(create(&nodes[old].metadata, "more").await.unwrap_err().code, ErrorCode::NotController);
+
+    tokio::time::sleep(ELECTION).await;
+    let new = others.iter().find(|node| node.metadata.is_active()).unwrap();
+    create(&new.metadata, "kept").await.unwrap();
+    cluster.network.heal();
+    has_topic(&nodes[old], "kept").await;
+    tokio::time::sleep(ELECTION).await;
+    let images: Vec<_> = nodes.iter().map(|node| node.metadata.image()).collect();
+    assert!(images.iter().all(|image| *image == images[0]));
+    assert!(images[0].topics.by_name("lost").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_is_far_behind_gets_a_snapshot() {
+    let cluster = Cluster::of(3, 1);
+    let small =
+        |id, store: &Arc<MemoryStore>| MetadataOptions { snapshot_log_bytes: 2048, ..cluster.options(id, store) };
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        let store = MemoryStore::new();
+        nodes.push(cluster.try_start(small(id, &store), &store).await.unwrap());
+    }
+    let leader = active(&nodes).await;
+    register(&nodes[leader]).await;
+    let lagging = (0..3).find(|at| *at != leader).unwrap();
+    let dead = nodes.remove(lagging);
+    let id = dead.id;
+    let store = cluster.kill(dead).await;
+    let leader = active(&nodes).await;
+    for at in 0..200 {
+        create(&nodes[leader].metadata, &format!("t{at}")).await.unwrap();
+    }
+    tokio::time::sleep(ELECTION).await;
+    assert!(nodes[leader].store.scan(b"e", b"f").unwrap().len() < 200, "the log begins later");
+    let returned = cluster.try_start(small(id, &store), &store).await.unwrap();
+    has_topic(&returned, "t199").await;
+    assert_eq!(returned.metadata.image(), nodes[leader].metadata.image());
+    create(&nodes[leader].metadata, "behind the snapshot").await.unwrap_err();
+    create(&nodes[leader].metadata, "behind-the-snapshot").await.unwrap();
+    has_topic(&returned, "behind-the-snapshot").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_outside_the_quorum_follows_it() {
+    let cluster = Cluster::of(3, 1);
+    let nodes = cluster.start_all().await;
+    let leader = active(&nodes).await;
+    register(&nodes[leader]).await;
+    for at in 0..50 {
+        create(&nodes[leader].metadata, &format!("t{at}")).await.unwrap();
+    }
+    let mut outside = cluster.options(4, &MemoryStore::new());
+    outside.quorum.controller = false;
+    let broker = cluster.try_start(outside, &MemoryStore::new()).await.unwrap();
+    has_topic(&broker, "t49").await;
+    assert_eq!(broker.metadata.image(), nodes[leader].metadata.image());
+    assert_eq!(create(&broker.metadata, "no").await.unwrap_err().code, ErrorCode::NotController);
+    create(&nodes[leader].metadata, "news").await.unwrap();
+    let began = broker.env.now();
+    has_topic(&broker, "news").await;
+    assert!(broker.env.now() - began < Duration::from_millis(10), "news is not polled for");
+    assert_eq!(broker.metadata.active_controller().unwrap().0, BrokerId(nodes[leader].id));
+
+    let mut nodes = nodes;
+    let dead = nodes.remove(leader);
+    cluster.kill(dead).await;
+    let leader = active(&nodes).await;
+    create(&nodes[leader].metadata, "after").await.unwrap();
+    has_topic(&broker, "after").await;
+    broker.metadata.shutdown().await;
+    assert_eq!(broker.metadata.ended().await, "this node has been stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_static_voter_that_lost_its_disk_does_not_vote_again() {
+    let cluster = Cluster::of(3, 1);
+    let unformatted = |id: i32, store: &Arc<MemoryStore>| {
+        let mut options = cluster.options(id, store);
+        options.quorum.formatted = false;
+        options
+    };
+    // Nobody has heard of anybody: once all are there, the quorum forms.
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        let store = MemoryStore::new();
+        nodes.push(cluster.try_start(unformatted(id, &store), &store).await.unwrap());
+        if id == 2 {
+            tokio::time::sleep(ELECTION).await;
+            assert!(nodes.iter().all(|node| !node.metadata.is_active()), "the third may have promised something");
+        }
+    }
+    let leader = active(&nodes).await;
+    tokio::time::sleep(ELECTION).await;
+    let lost = (0..3).find(|at| *at != leader).unwrap();
+    let dead = nodes.remove(lost);
+    let id = dead.id;
+    cluster.kill(dead).await;
+    let empty = MemoryStore::new();
+    let returned = cluster.try_start(unformatted(id, &empty), &empty).await.unwrap();
+    let reason = tokio::time::timeout(ELECTION, returned.metadata.ended()).await.unwrap();
+    assert!(reason.contains("has heard of this controller before"), "{reason}");
+    assert!(empty.get(b"v").unwrap().is_none(), "it has not voted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_of_another_cluster_are_not_answered() {
+    let cluster = Cluster::of(3, 1);
+    let nodes = cluster.start_all().await;
+    active(&nodes).await;
+    let mut stranger = cluster.options(4, &MemoryStore::new());
+    stranger.quorum.controller = false;
+    stranger.cluster_id = Some(KafkaUuid(78));
+    let stranger = cluster.try_start(stranger, &MemoryStore::new()).await.unwrap();
+    tokio::time::sleep(ELECTION).await;
+    assert!(stranger.metadata.image().cluster_id.is_zero());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_stops_hands_over() {
+    let cluster = Cluster::of(3, 1);
+    let mut nodes = cluster.start_all().await;
+    let leader = active(&nodes).await;
+    let leaving = nodes.remove(leader);
+    let began = leaving.env.now();
+    leaving.metadata.shutdown().await;
+    active(&nodes).await;
+    let took = leaving.env.now() - began;
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}

@@ -1,0 +1,164 @@
+//! What the active controller does for brokers that ask it over the wire, and the clock that has it ask itself.
+//!
+//! Invariants: a node that is not active says so (`NOT_CONTROLLER`) and does nothing; a heartbeat counts from the moment
+//! it arrived, however long the round that decides it takes.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::error::{ApiError, ErrorCode};
+use crate::ids::{BrokerId, ProducerId};
+use crate::metadata::Metadata;
+use crate::metadata::broker_asks::{
+    AllocateProducerIds, AlterPartitions, AssignDirectories, BalanceLeaders, Beat, ElectUncleanly, FenceSilent,
+    RegisterBroker,
+};
+use crate::metadata::brokers::Registration;
+use crate::metadata::controller::not_controller;
+use crate::metadata::directories::DirectoryAssignment;
+use crate::metadata::heartbeats::{Heartbeat, HeartbeatAnswer};
+use crate::metadata::isr::{AlterPartition, Altered};
+use crate::metadata::leaders::ELECTIONS_PER_PASS_MAX;
+
+/// Times that silence is looked for within one session (`QuorumController`, `maybeFenceStaleBroker`).
+const LOOKS_PER_SESSION: u32 = 8;
+
+/// Pause between two searches for partitions that only an unclean election can save
+/// (`unclean.leader.election.interval.ms`).
+const UNCLEAN_INTERVAL: Duration = Duration::from_secs(300);
+
+impl Metadata {
+    /// Registers a broker as the active controller; the broker epoch.
+    pub async fn on_registration(
+        &self,
+        registration: Registration,
+        cluster_id: Option<String>,
+    ) -> Result<i64, ApiError> {
+        let (sessions, now) = (self.sessions.clone(), self.env.now());
+        self.as_controller()?.ask(RegisterBroker { registration, cluster_id, sessions, now }).await?
+    }
+
+    /// Hears a broker as the active controller.
+    pub async fn on_heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, ApiError> {
+        self.as_controller()?;
+        let Heartbeat { id, epoch, metadata_offset, .. } = heartbeat;
+        self.sessions.heard(&self.image(), id, epoch, metadata_offset, self.env.now());
+        self.ask(Beat { heartbeat, sessions: self.sessions.clone() }).await?
+    }
+
+    /// Changes ISRs as the active controller; answers in the order of `changes`.
+    pub async fn on_alter_partitions(
+        &self,
+        sender: BrokerId,
+        epoch: i64,
+        changes: Vec<AlterPartition>,
+    ) -> Result<Vec<Altered>, ApiError> {
+        self.as_controller()?.ask(AlterPartitions { sender, epoch, changes }).await?
+    }
+
+    /// Notes where replicas are as the active controller; answers in the order of `assignments`.
+    pub async fn on_assign_directories(
+        &self,
+        broker: BrokerId,
+        epoch: i64,
+        assignments: Vec<DirectoryAssignment>,
+    ) -> Result<Vec<Result<(), ErrorCode>>, ApiError> {
+        self.as_controller()?.ask(AssignDirectories { broker, epoch, assignments }).await?
+    }
+
+    /// Hands out a block of producer ids as the active controller.
+    pub async fn on_allocate_producer_ids(&self, broker: BrokerId, epoch: i64) -> Result<Range<ProducerId>, ApiError> {
+        self.as_controller()?.ask(AllocateProducerIds { broker, epoch }).await?
+    }
+
+    fn as_controller(&self) -> Result<&Metadata, ApiError> {
+        if self.is_active() { Ok(self) } else { Err(not_controller()) }
+    }
+
+    /// Looks for what time has brought, for ever: silent brokers, leaders that are not the preferred ones, partitions
+    /// that nobody leads.
+    pub(super) async fn watch_the_clock(self) {
+        let pause = self.settings.session_timeout / LOOKS_PER_SESSION;
+        let rebalance = self.settings.rebalance_interval;
+        let mut balanced = self.env.now();
+        let mut rescued = self.env.now();
+        loop {
+            self.env.sleep(pause).await;
+            if !self.is_active() {
+                continue;
+            }
+            self.hear_this_process();
+            self.fence_the_silent().await;
+            let due = |since, interval| self.env.now().duration_since(since) >= interval;
+            if rebalance.is_some_and(|interval| due(balanced, interval)) {
+                self.balance_leaders().await;
+                balanced = self.env.now();
+            }
+            if due(rescued, UNCLEAN_INTERVAL) {
+                self.elect_uncleanly().await;
+                rescued = self.env.now();
+            }
+        }
+    }
+
+    /// The broker of this process lives as long as this loop turns.
+    fn hear_this_process(&self) {
+        let image = self.image();
+        let own = image.brokers.by_id(self.registration.id);
+        if let Some(own) = own.filter(|own| own.incarnation == self.registration.incarnation) {
+            self.sessions.heard(&image, own.id, own.epoch, image.index.next_offset - 1, self.env.now());
+        }
+    }
+
+    async fn fence_the_silent(&self) {
+        let timeout = self.settings.session_timeout;
+        while self.sessions.silent(&self.image(), timeout, self.env.now()).is_some() {
+            match self.ask(FenceSilent { sessions: self.sessions.clone(), now: self.env.now() }).await {
+                Ok(Some(broker)) => tracing::warn!(%broker, "a broker was silent for too long and is fenced"),
+                Ok(None) => return,
+                Err(refused) => {
+                    tracing::debug!(%refused, "no silent broker could be fenced");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn balance_leaders(&self) {
+        loop {
+            match self.ask(BalanceLeaders).await {
+                Ok(elected) => {
+                    if elected > 0 {
+                        tracing::info!(elected, "preferred replicas lead again");
+                    }
+                    if elected < ELECTIONS_PER_PASS_MAX {
+                        return;
+                    }
+                }
+                Err(refused) => {
+                    tracing::debug!(%refused, "leaders could not be balanced");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn elect_uncleanly(&self) {
+        loop {
+            match self.ask(ElectUncleanly).await {
+                Ok(elected) => {
+                    if elected > 0 {
+                        tracing::warn!(elected, "leaders were elected that may lack committed records");
+                    }
+                    if elected < ELECTIONS_PER_PASS_MAX {
+                        return;
+                    }
+                }
+                Err(refused) => {
+                    tracing::debug!(%refused, "no leaders could be elected");
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! When brokers were last heard, and how far they had read the log: what fencing and controlled shutdown go by.
+//!
+//! Heartbeats are noted here as they arrive, outside the round, so that a busy controller fences nobody for its own
+//! slowness (`BrokerHeartbeatTracker`). None of it is in the log: a new controller knows nobody's silence, so every
+//! unfenced broker has a fresh session from its claim on.
+//!
+//! Invariants: a session belongs to one broker epoch; what was noted under another controller epoch does not count.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::ids::{BrokerId, Offset};
+use crate::metadata::brokers::Broker;
+use crate::metadata::image::ClusterImage;
+
+/// What one broker last said.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    /// The broker epoch that it said it under.
+    epoch: i64,
+    heard: Instant,
+    /// The offset of the last metadata record it had applied.
+    read: Offset,
+}
+
+#[derive(Default)]
+struct Noted {
+    /// The controller epoch that all of this belongs to, and when it was first looked at.
+    controller: Option<(i32, Instant)>,
+    by_broker: BTreeMap<BrokerId, Session>,
+}
+
+/// The sessions of all brokers. Cheap to clone: clones are one set.
+#[derive(Clone, Default)]
+pub struct Sessions(Arc<Mutex<Noted>>);
+
+impl Sessions {
+    /// Notes that a broker was heard.
+    pub fn heard(&self, image: &ClusterImage, id: BrokerId, epoch: i64, read: Offset, now: Instant) {
+        let mut noted = self.0.lock();
+        noted.of_controller(image, now);
+        // Whoever names an epoch that is not registered keeps nobody's session alive, and takes no memory.
+        if image.brokers.by_id(id).is_some_and(|broker| broker.epoch == epoch) {
+            noted.by_broker.insert(id, Session { epoch, heard: now, read });
+        }
+    }
+
+    /// True if the broker was heard within `timeout`, or could not have been heard yet.
+    pub fn is_live(&self, image: &ClusterImage, broker: &Broker, timeout: Duration, now: Instant) -> bool {
+        let mut noted = self.0.lock();
+        let began = noted.of_controller(image, now);
+        noted.is_live(began, broker, timeout, now)
+    }
+
+    /// The unfenced broker that has been silent for longer than `timeout`; the one with the lowest id of several.
+    pub fn silent(&self, image: &ClusterImage, timeout: Duration, now: Instant) -> Option<BrokerId> {
+        let mut noted = self.0.lock();
+        let began = noted.of_controller(image, now);
+        let silent = |broker: &&Arc<Broker>| !broker.fenced && !noted.is_live(began, broker, timeout, now);
+        image.brokers.iter().find(silent).map(|broker| broker.id)
+    }
+
+    /// How far every active broker has read the log at least: the offset of a record, -1 if somebody has not said yet.
+    pub fn read_by_all(&self, image: &ClusterImage) -> Offset {
+        let noted = self.0.lock();
+        let active = image.brokers.iter().filter(|broker| image.brokers.is_active(broker.id));
+        let read = |broker: &Arc<Broker>| {
+            let session = noted.by_broker.get(&broker.id).filter(|session| session.epoch == broker.epoch);
+            session.map_or(-1, |session| session.read)
+        };
+        active.map(read).min().unwrap_or(Offset::MAX)
+    }
+}
+
+impl Noted {
+    /// Forgets what was noted under another controller; the moment from which this one has been listening.
+    fn of_controller(&mut self, image: &ClusterImage, now: Instant) -> Instant {
+        let epoch = image.index.controller_epoch;
+        match self.controller {
+            Some((known, began)) if known == epoch => began,
+            _ => {
+                self.controller = Some((epoch, now));
+                self.by_broker.clear();
+                now
+            }
+        }
+    }
+
+    fn is_live(&self, began: Instant, broker: &Broker, timeout: Duration, now: Instant) -> bool {
+        let session = self.by_broker.get(&broker.id).filter(|session| session.epoch == broker.epoch);
+        let heard = session.map(|session| session.heard).or((!broker.fenced).then_some(began));
+        heard.is_some_and(|heard| now.duration_since(heard) <= timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::KafkaUuid;
+    use crate::metadata::record::{BrokerChange, MetadataRecord};
+
+    const TIMEOUT: Duration = Duration::from_secs(9);
+
+    fn claim(epoch: i32) -> MetadataRecord {
+        let (node, directory, incarnation) = (BrokerId(1), KafkaUuid(10), KafkaUuid(20));
+        MetadataRecord::ControllerClaim { epoch, node, directory, incarnation }
+    }
+
+    fn image(ids: &[i32]) -> ClusterImage {
+        let brokers = ids.iter().map(|id| MetadataRecord::RegisterBroker(Broker::plain(*id)));
+        ClusterImage::default().replay(&std::iter::once(claim(1)).chain(brokers).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn silence_is_counted_from_the_last_word_or_the_claim() {
+        let (sessions, image, start) = (Sessions::default(), image(&[1, 2]), Instant::now());
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        assert_eq!(sessions.silent(&image, TIMEOUT, at(0)), None);
+        sessions.heard(&image, BrokerId(1), 0, 5, at(4));
+        assert_eq!(sessions.silent(&image, TIMEOUT, at(9)), None);
+        assert_eq!(sessions.silent(&image, TIMEOUT, at(10)), Some(BrokerId(2)));
+        assert_eq!(sessions.silent(&image, TIMEOUT, at(14)), Some(BrokerId(1)), "one at a time, in the order of ids");
+        sessions.heard(&image, BrokerId(2), 7, 5, at(14));
+        sessions.heard(&image, BrokerId(1), 0, 5, at(14));
+        assert_eq!(sessions.silent(&image, TIMEOUT, at(15)), Some(BrokerId(2)), "that was another life of it");
+        let next = image.replay(&[claim(2)]);
+        assert_eq!(sessions.silent(&next, TIMEOUT, at(20)), None, "a new controller has not heard anybody yet");
+    }
+
+    #[test]
+    fn the_fenced_have_a_session_only_once_heard() {
+        let (sessions, now) = (Sessions::default(), Instant::now());
+        let fenced = BrokerChange { fenced: Some(true), ..BrokerChange::of(BrokerId(1), 0) };
+        let image = image(&[1]).replay(&[MetadataRecord::BrokerChange(fenced)]);
+        let broker = image.brokers.by_id(BrokerId(1)).unwrap();
+        assert!(!sessions.is_live(&image, broker, TIMEOUT, now));
+        sessions.heard(&image, BrokerId(1), 0, 5, now);
+        assert!(sessions.is_live(&image, broker, TIMEOUT, now));
+    }
+
+    #[test]
+    fn what_all_have_read_is_what_the_slowest_has() {
+        let (sessions, image, now) = (Sessions::default(), image(&[1, 2]), Instant::now());
+        sessions.heard(&image, BrokerId(1), 0, 8, now);
+        assert_eq!(sessions.read_by_all(&image), -1, "nobody has heard of broker 2");
+        sessions.heard(&image, BrokerId(2), 0, 5, now);
+        assert_eq!(sessions.read_by_all(&image), 5);
+    }
+}
