@@ -126,7 +126,7 @@ impl Partition {
         replicas.note_fetch(fetch, log.log_end(), self.now_ms());
         let high_watermark = core.high_watermark;
         if self.on_terms(|terms| replicas.propose_joining(fetch.id, high_watermark, terms)) {
-            tracing::info!(partition = %self.name(), follower = %fetch.id, "a follower has caught up and is to join the ISR");
+            tracing::debug!(partition = %self.name(), follower = %fetch.id, "a follower has caught up and is to join the ISR");
             self.neighbours.proposing.add(self.id);
         }
         self.reconsider(core);
