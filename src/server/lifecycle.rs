@@ -76,6 +76,11 @@ impl Life {
         }
     }
 
+    /// Hears how far it has come.
+    pub(super) fn stages(&self) -> watch::Receiver<Stage> {
+        self.stage.clone()
+    }
+
     /// Waits until the broker cannot be part of its cluster any more, and says why.
     pub(super) async fn failed(&self) -> String {
         let mut stage = self.stage.clone();
