@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::replicas::{IsrAnswer, IsrProposal};
+use super::replicas::IsrProposal;
 use super::{Partition, Partitions};
-use crate::env::{BoxFuture, Env};
-use crate::error::ErrorCode;
+use crate::env::Env;
 use crate::ids::TopicIdPartition;
+use crate::metadata::{AlterPartition, Metadata};
 
 /// Most changes in one request: the controller takes as many records at once.
 const PROPOSALS_MAX: usize = 1000;
@@ -18,20 +18,11 @@ const PROPOSALS_MAX: usize = 1000;
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
-/// Asks the controller; answers in the order of the proposals, or why there are none.
-pub type AskController = Arc<
-    dyn Fn(
-            Vec<(TopicIdPartition, IsrProposal)>,
-        ) -> BoxFuture<'static, Result<Vec<Result<IsrAnswer, ErrorCode>>, ErrorCode>>
-        + Send
-        + Sync,
->;
-
 /// See the file's head.
 pub struct IsrChanges {
     pub env: Env,
     pub partitions: Partitions,
-    pub ask: AskController,
+    pub metadata: Metadata,
 }
 
 impl IsrChanges {
@@ -59,20 +50,31 @@ impl IsrChanges {
         if proposals.is_empty() {
             return false;
         }
-        let asked = partitions.iter().map(|partition| partition.id()).zip(proposals.iter().cloned()).collect();
-        let answers = (self.ask)(asked).await.unwrap_or_else(|code| {
-            tracing::debug!(%code, count = proposals.len(), "the controller does not answer ISR changes");
-            vec![Err(code); proposals.len()]
+        let changes = partitions.iter().zip(&proposals).map(|(partition, proposal)| change(partition.id(), proposal));
+        let answers = self.metadata.alter_partitions(changes.collect()).await.unwrap_or_else(|refused| {
+            tracing::debug!(%refused, count = proposals.len(), "the controller does not answer ISR changes");
+            vec![Err(refused.code); proposals.len()]
         });
-        let answers = answers.iter().chain(std::iter::repeat(&Err(ErrorCode::UnknownServerError)));
         let mut again = false;
-        for ((partition, proposal), answer) in partitions.iter().zip(&proposals).zip(answers) {
+        for ((partition, proposal), answer) in partitions.iter().zip(&proposals).zip(&answers) {
             if partition.isr_answered(proposal, answer) {
                 again = true;
                 self.partitions.neighbours().propose(partition.id());
             }
         }
         again
+    }
+}
+
+fn change(id: TopicIdPartition, proposal: &IsrProposal) -> AlterPartition {
+    AlterPartition {
+        topic: id.topic,
+        index: id.partition,
+        leader_epoch: proposal.leader_epoch,
+        partition_epoch: proposal.partition_epoch,
+        isr: proposal.isr.clone(),
+        // Nothing is left to recover once an unclean leader leads: it has what it has.
+        recovering: false,
     }
 }
 

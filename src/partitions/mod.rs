@@ -29,7 +29,7 @@ use tokio::sync::watch;
 pub use cleaner::{Cleaner, CleanerFigures};
 pub use disk_watch::DiskWatch;
 pub use fetcher::Fetchers;
-pub use isr::{AskController, IsrChanges, shrink_isrs};
+pub use isr::{IsrChanges, shrink_isrs};
 pub use log_dirs::{HostedLog, LogDir};
 pub use neighbours::{Neighbours, ReplicationFigures};
 pub use partition::{
@@ -38,7 +38,7 @@ pub use partition::{
 };
 pub use producers::ActiveProducer;
 pub use reconciler::Reconciler;
-pub use replicas::{FollowerFetch, IsrAnswer, IsrProposal};
+pub use replicas::FollowerFetch;
 pub use retention::RetentionSweep;
 pub use waiters::{Commit, FetchWait};
 

@@ -3,7 +3,9 @@
 //!
 //! Invariants: a partition is hosted at most once; a log whose topic id is in no image belongs to a deleted topic and
 //! is deleted; `reconciled` moves only after every partition of an image is in its role. While a directory is lost, a
-//! partition of the first image without a log is taken to lie there: it is offline, and never begun anew.
+//! partition of the first image without a log is taken to lie there: it is offline, and never begun anew. Nothing is
+//! hosted before the image that has this life of the broker: an older one may lack topics whose logs are here, or name
+//! this broker the leader of an epoch that an earlier life of it held.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,7 +18,7 @@ use super::replicas::ActiveBrokers;
 use super::{Assumed, Partition, PartitionEvent, Partitions};
 use crate::config::{Config, TopicSettings};
 use crate::env::Env;
-use crate::ids::{TopicId, TopicIdPartition, TopicName};
+use crate::ids::{KafkaUuid, TopicId, TopicIdPartition, TopicName};
 use crate::metadata::{ClusterImage, PartitionRegistration, ResourceKind};
 use crate::storage::dirs::DataDir;
 use crate::storage::log::PartitionLog;
@@ -30,6 +32,8 @@ pub struct Reconciler {
     partitions: Partitions,
     config: Arc<ArcSwap<Config>>,
     events: Vec<PartitionEvent>,
+    /// This life of the broker, until an image has it.
+    awaited: Option<KafkaUuid>,
     /// Logs found on disk and not yet hosted.
     found: BTreeMap<TopicIdPartition, PartitionLog>,
     /// Whether partitions of the next image may have logs that were not found.
@@ -41,9 +45,14 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Reads which logs are stored. A directory that cannot tell goes offline; with no other left, that is an error.
+    /// Reads which logs are stored. `incarnation` is this life of the broker. A directory that cannot tell goes offline; with no other left, that is an error.
     /// Blocking; reads small rows only.
-    pub fn new(env: &Env, partitions: &Partitions, config: Arc<ArcSwap<Config>>) -> Result<Reconciler, String> {
+    pub fn new(
+        env: &Env,
+        partitions: &Partitions,
+        config: Arc<ArcSwap<Config>>,
+        incarnation: KafkaUuid,
+    ) -> Result<Reconciler, String> {
         let mut found = BTreeMap::new();
         for directory in &partitions.0.directories {
             match directory.logs() {
@@ -57,11 +66,17 @@ impl Reconciler {
         let missing = partitions.offline_directories().0 > 0;
         let (env, partitions) = (env.clone(), partitions.clone());
         let (events, configured) = (Vec::new(), BTreeMap::new());
-        Ok(Reconciler { env, partitions, config, events, found, missing, configured, defaults: None })
+        let awaited = Some(incarnation);
+        Ok(Reconciler { env, partitions, config, events, awaited, found, missing, configured, defaults: None })
     }
 
     /// Brings everything hosted in step with `image`. Returns what changed, in order.
     pub fn reconcile(&mut self, image: &ClusterImage) -> Vec<PartitionEvent> {
+        let registered = image.brokers.by_id(self.partitions.node()).map(|broker| broker.incarnation);
+        if self.awaited.is_some() && self.awaited != registered {
+            return Vec::new();
+        }
+        self.awaited = None;
         let defaults = self.config.load_full();
         if !self.defaults.as_ref().is_some_and(|held| Arc::ptr_eq(held, &defaults)) {
             self.configured.clear();

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset};
-use crate::metadata::PartitionRegistration;
+use crate::metadata::{Altered, PartitionRegistration};
 use crate::sabotage;
 
 /// Monotonic milliseconds, from any origin.
@@ -100,14 +100,6 @@ pub struct IsrProposal {
     pub partition_epoch: i32,
     /// With the broker epoch under which each member is known; -1 if it is not.
     pub isr: Vec<(BrokerId, i64)>,
-}
-
-/// What the controller made of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct IsrAnswer {
-    pub leader_epoch: LeaderEpoch,
-    pub partition_epoch: i32,
-    pub isr: Vec<BrokerId>,
 }
 
 /// What follows from an answer.
@@ -307,7 +299,7 @@ impl Replicas {
     }
 
     /// Hears what the controller made of a proposal.
-    pub fn answered(&mut self, proposal: &IsrProposal, answer: &Result<IsrAnswer, ErrorCode>) -> Settled {
+    pub fn answered(&mut self, proposal: &IsrProposal, answer: &Altered) -> Settled {
         if self.proposed.as_ref() != Some(proposal) {
             return Settled::Late;
         }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::replicas::{ActiveBrokers, FollowerFetch, IsrAnswer};
+use super::replicas::{ActiveBrokers, FollowerFetch};
 use super::{FromLeader, Isolation, Neighbours, Origin, Partition, ReadAsk};
 use crate::config::TopicSettings;
 use crate::env::Env;
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, KafkaUuid, Offset, TopicIdPartition};
-use crate::metadata::PartitionRegistration;
+use crate::metadata::{AlteredPartition, PartitionRegistration};
 use crate::records::BatchBuilder;
 use crate::storage::dirs::{DataDir, DirOptions};
 use crate::storage::engine::{EngineOptions, MemoryDisk, VALUE_FILE_BYTES_MAX};
@@ -140,10 +140,12 @@ impl Scene {
         let proposal = self.of(leader).isr_proposal().unwrap();
         self.registration.isr = proposal.isr.iter().map(|(id, _)| *id).collect();
         self.registration.partition_epoch += 1;
-        let answer = IsrAnswer {
+        let answer = AlteredPartition {
+            leader: Some(BrokerId(leader)),
             leader_epoch: proposal.leader_epoch,
-            partition_epoch: self.registration.partition_epoch,
             isr: self.registration.isr.clone(),
+            recovering: false,
+            partition_epoch: self.registration.partition_epoch,
         };
         assert!(!self.of(leader).isr_answered(&proposal, &Ok(answer)));
     }

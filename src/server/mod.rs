@@ -38,7 +38,9 @@ use crate::metadata::{
     TopicDefaults,
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
-use crate::partitions::{Cleaner, DiskWatch, Neighbours, Partitions, Reconciler, RetentionSweep, shrink_isrs};
+use crate::partitions::{
+    Cleaner, DiskWatch, IsrChanges, Neighbours, Partitions, Reconciler, RetentionSweep, shrink_isrs,
+};
 use crate::storage::dirs::NotTaken;
 
 use disks::{Disks, NewCluster};
@@ -111,8 +113,8 @@ impl Server {
         let metadata = start_metadata(&env, &shared_config.load(), &partitions, quorum_disk, &addresses).await?;
         let reconciler = {
             let (env, partitions, config) = (env.clone(), partitions.clone(), shared_config.clone());
-            let of_reconciler = env.clone();
-            of_reconciler.blocking(move || Reconciler::new(&env, &partitions, config)).await?
+            let (of_reconciler, incarnation) = (env.clone(), metadata.incarnation());
+            of_reconciler.blocking(move || Reconciler::new(&env, &partitions, config, incarnation)).await?
         };
         let groups = coordinator(&env, &metadata, shared_config.load().broker());
         let services = Services::new(Parts {
@@ -132,6 +134,8 @@ impl Server {
         env.spawn(sweep.run());
         env.spawn(DiskWatch { env: env.clone(), partitions: partitions.clone() }.run());
         env.spawn(shrink_isrs(env.clone(), partitions.clone()));
+        let (partitions_here, metadata_here) = (partitions.clone(), metadata.clone());
+        env.spawn(IsrChanges { env: env.clone(), partitions: partitions_here, metadata: metadata_here }.run());
         if shared_config.load().broker().log_cleaner_enable {
             let partitions = partitions.clone();
             env.spawn(Cleaner { env: env.clone(), partitions, config: shared_config.clone() }.run());

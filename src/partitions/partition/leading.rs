@@ -12,8 +12,8 @@ use super::{Core, Partition, Planned, Read, ReadAsk, Role};
 use crate::env::BoxFuture;
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset};
-use crate::metadata::PartitionRegistration;
-use crate::partitions::replicas::{FollowerFetch, IsrAnswer, IsrProposal, Millis, Replicas, Settled, Terms};
+use crate::metadata::{Altered, PartitionRegistration};
+use crate::partitions::replicas::{FollowerFetch, IsrProposal, Millis, Replicas, Settled, Terms};
 use crate::partitions::waiters::{Commit, FetchWait};
 use crate::sabotage;
 
@@ -154,7 +154,7 @@ impl Partition {
     }
 
     /// Hears what the controller made of a proposal. True if it is to be sent again.
-    pub fn isr_answered(&self, proposal: &IsrProposal, answer: &Result<IsrAnswer, ErrorCode>) -> bool {
+    pub fn isr_answered(&self, proposal: &IsrProposal, answer: &Altered) -> bool {
         let mut core = self.core.lock();
         let Some(replicas) = &mut core.replicas else { return false };
         let members = replicas.isr().len();

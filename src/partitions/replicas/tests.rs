@@ -1,6 +1,7 @@
 //! A leader's view of its replicas, in small scenes: broker 1 leads, 2 and 3 follow.
 
 use super::*;
+use crate::metadata::AlteredPartition;
 
 const LAG: Millis = 100;
 
@@ -77,7 +78,14 @@ impl Scene {
     fn answer(&mut self, answer: Result<&[i32], ErrorCode>) -> Settled {
         let proposal = self.replicas.proposal().unwrap().clone();
         let partition_epoch = proposal.partition_epoch + 1;
-        let answer = answer.map(|isr| IsrAnswer { leader_epoch: 7, partition_epoch, isr: ids(isr) });
+        let leader = Some(BrokerId(1));
+        let answer = answer.map(|isr| AlteredPartition {
+            leader,
+            leader_epoch: 7,
+            isr: ids(isr),
+            recovering: false,
+            partition_epoch,
+        });
         let settled = self.replicas.answered(&proposal, &answer);
         self.reconsider();
         settled
