@@ -386,7 +386,7 @@ settings! {
         "min.insync.replicas" min_insync_replicas: i32 = "1", AtLeast(1), ClusterWide, Yes,
             "In-sync replicas needed to accept a record sent with acks=all; never more than the replicas there are.";
         "unclean.leader.election.enable" unclean_leader_election_enable: bool = "false", Any, ClusterWide,
-            Ignored(ONE_NODE),
+            Yes,
             "Whether a replica out of sync may lead when no other is left.";
         "log.message.timestamp.type" log_message_timestamp_type: TimestampType = "CreateTime", OneOf(TIMESTAMPS),
             ClusterWide, Yes,
@@ -1323,7 +1323,7 @@ settings! {
             Partly("bounds the time that records stored together, or uncompacted, may span"),
             "Age at which a segment is closed.", from &[("log.roll.ms", 1), ("log.roll.hours", HOUR_MS)];
         "unclean.leader.election.enable" unclean_leader_election_enable: bool = "false", Any, PerTopic,
-            Ignored(ONE_NODE),
+            Yes,
             "Whether a replica out of sync may lead when no other is left.",
             from &[("unclean.leader.election.enable", 1)];
     }

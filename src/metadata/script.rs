@@ -34,14 +34,14 @@ fn read_script(name: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-struct Runner {
-    image: ClusterImage,
+pub(super) struct Runner {
+    pub(super) image: ClusterImage,
     sessions: Sessions,
     now: Instant,
     records: Vec<MetadataRecord>,
     /// Topics so far: their ids are counted.
     topics: u128,
-    transcript: String,
+    pub(super) transcript: String,
 }
 
 impl Default for Runner {
@@ -93,7 +93,7 @@ fn broker_lists(text: &str) -> Vec<Vec<BrokerId>> {
 }
 
 impl Runner {
-    fn ask(&mut self, text: &str) {
+    pub(super) fn ask(&mut self, text: &str) {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         let words = Words::new(rest);
         let validate = words.has("validate");
@@ -223,7 +223,7 @@ impl Runner {
         self.image = round.image().clone();
     }
 
-    fn check_replay(&self) {
+    pub(super) fn check_replay(&self) {
         assert_eq!(ClusterImage::default().replay(&self.records), self.image, "replay ≡ live");
         let mut out = FieldWriter::new();
         for record in &self.records {
@@ -617,7 +617,7 @@ const ASKS: &[&str] = &[
     "isr c:0 to=1,2",
     "isr c:1 to=2",
     "dir c:0 of=2 in=7",
-    "features eligible.leader.replicas.version=1",
+    "features metadata.version=30 eligible.leader.replicas.version=1",
     "features eligible.leader.replicas.version=0 safe",
     "alter topic c unclean.leader.election.enable=true",
     "alter topic c min.insync.replicas=2",

@@ -164,7 +164,7 @@ impl Living {
         loop {
             let refused = match metadata.register_broker(self.of.registration.clone()).await {
                 Ok(epoch) => {
-                    partitions.remember_broker_epoch(epoch);
+                    partitions.note_broker_epoch(env, epoch);
                     return Ok(epoch);
                 }
                 Err(refused) => refused,
