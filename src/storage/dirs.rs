@@ -392,7 +392,8 @@ mod tests {
     #[tokio::test]
     async fn the_broker_epoch_survives_a_crash() {
         let env = Env::real();
-        let options = DirOptions { engine: EngineOptions::default(), tail_bytes: 1 << 20, reserve_bytes: 0 };
+        let engine = EngineOptions { sync: true, value_file_bytes_max: 1 << 20, direct: false, read_cache_bytes: 0 };
+        let options = DirOptions { engine, tail_bytes: 1 << 20, reserve_bytes: 0 };
         let disk = MemoryDisk::new();
         let open = || DataDir::in_memory(&env, &disk, KafkaUuid(7), &options).unwrap();
         assert_eq!(open().broker_epoch(), Ok(None));
