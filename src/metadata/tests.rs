@@ -72,7 +72,14 @@ pub(super) fn options(store: &Arc<MemoryStore>) -> MetadataOptions {
 }
 
 async fn start(env: &Env, store: &Arc<MemoryStore>) -> Metadata {
-    Metadata::start(env, options(store)).await.unwrap()
+    joined(Metadata::start(env, options(store)).await.unwrap()).await
+}
+
+/// With its broker in the cluster.
+pub(super) async fn joined(metadata: Metadata) -> Metadata {
+    let registration = (*metadata.registration).clone();
+    metadata.ask(broker_asks::JoinCluster { registration, clean: false }).await.unwrap().unwrap();
+    metadata
 }
 
 fn topic(name: &str) -> NewTopic {
@@ -279,18 +286,18 @@ async fn who_lost_nothing_leads_again_and_who_may_have_recovers() {
         options
     };
     let (env, store) = (simulated(1), MemoryStore::new());
-    let first = Metadata::start(&env, options(&store, -1)).await.unwrap();
+    let first = joined(Metadata::start(&env, options(&store, -1)).await.unwrap()).await;
     create(&first, "orders").await.unwrap();
     let epoch = first.broker_epoch();
     first.shutdown().await;
     let of = |metadata: &Metadata| metadata.image().topics.by_name("orders").unwrap().partitions[0].clone();
 
-    let second = Metadata::start(&env, options(&store, epoch)).await.unwrap();
+    let second = joined(Metadata::start(&env, options(&store, epoch)).await.unwrap()).await;
     let clean = of(&second);
     assert_eq!((clean.leader, clean.isr, clean.recovering), (Some(BrokerId(1)), vec![BrokerId(1)], false));
     second.shutdown().await;
 
-    let third = Metadata::start(&env, options(&store, epoch)).await.unwrap();
+    let third = joined(Metadata::start(&env, options(&store, epoch)).await.unwrap()).await;
     let unclean = of(&third);
     assert_eq!((unclean.leader, unclean.isr, unclean.recovering), (Some(BrokerId(1)), vec![BrokerId(1)], true));
     assert!(unclean.elr.is_empty() && unclean.last_known_elr.is_empty());
@@ -447,7 +454,7 @@ async fn snapshots_replace_the_log() {
     let env = simulated(1);
     let store = MemoryStore::new();
     let small = || MetadataOptions { snapshot_log_bytes: 4096, ..options(&store) };
-    let metadata = Metadata::start(&env, small()).await.unwrap();
+    let metadata = joined(Metadata::start(&env, small()).await.unwrap()).await;
     for at in 0..300 {
         create(&metadata, &format!("t{at}")).await.unwrap();
         metadata.alter_configs(vec![set(&format!("t{at}"), "k", "v")], false).await.unwrap();
@@ -459,7 +466,7 @@ async fn snapshots_replace_the_log() {
     let entries = store.scan(b"e", b"f").unwrap().len();
     assert!(entries < 150, "{entries} of more than 600 entries are left");
     assert_eq!(found_in(&env, store.clone()).await, live);
-    let again = Metadata::start(&env, small()).await.unwrap();
+    let again = joined(Metadata::start(&env, small()).await.unwrap()).await;
     assert_eq!(again.image().topics.len(), 300);
 }
 
@@ -544,7 +551,8 @@ async fn a_failed_disk_ends_it_and_promises_nothing() {
     let env = simulated(1);
     let inner = MemoryStore::new();
     let store = Arc::new(Failing { inner: inner.clone(), broken: AtomicBool::new(false) });
-    let metadata = Metadata::start(&env, MetadataOptions { store: store.clone(), ..options(&inner) }).await.unwrap();
+    let metadata =
+        joined(Metadata::start(&env, MetadataOptions { store: store.clone(), ..options(&inner) }).await.unwrap()).await;
     store.broken.store(true, Ordering::Relaxed);
     let answer = create(&metadata, "a").await.unwrap_err();
     assert_eq!(answer.code, ErrorCode::RequestTimedOut, "it may or may not exist");
