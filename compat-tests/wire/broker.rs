@@ -29,6 +29,13 @@ const SETTINGS: &[(&str, &str)] = &[
     ("num.partitions", "1"),
 ];
 
+/// What makes a broker listen for brokers too, as the controller that it is.
+const CONTROLLER: &[(&str, &str)] = &[
+    ("listeners", "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0"),
+    ("controller.listener.names", "CONTROLLER"),
+    ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+];
+
 /// A running broker.
 pub struct Broker {
     runtime: Runtime,
@@ -48,6 +55,11 @@ impl Broker {
     /// A broker with the usual settings.
     pub fn start() -> Broker {
         Broker::with(&[])
+    }
+
+    /// A broker that can be asked as a controller: see [`Broker::controller_client`].
+    pub fn as_controller() -> Broker {
+        Broker::with(CONTROLLER)
     }
 
     /// A broker with settings of its own. One test must not start two: they could wait for a third that wants to be
@@ -105,6 +117,14 @@ impl Broker {
     /// A new connection to it.
     pub fn client(&self) -> Client {
         Client::connect(self.address)
+    }
+
+    /// A new connection to the listener of its controller.
+    pub fn controller_client(&self) -> Client {
+        let server = self.server.as_ref().expect("it runs until it is dropped");
+        let mut addresses = server.addresses().iter();
+        let (_, address) = addresses.find(|(name, _)| name == "CONTROLLER").expect("a listener of controllers");
+        Client::connect(*address)
     }
 
     /// What its handlers see: for what no answer tells.

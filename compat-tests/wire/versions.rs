@@ -9,6 +9,7 @@
 mod admin;
 mod cluster;
 mod configs;
+mod controller;
 mod data;
 mod disks;
 mod groups;
@@ -20,7 +21,7 @@ pub use configs::alter;
 pub use quotas::alter_quotas;
 
 use kafka_protocol::messages::ApiVersionsRequest;
-use ottla::api::table;
+use ottla::api::table::{self, Scope};
 use ottla::wire::generate::Generator;
 use ottla::wire::schema;
 
@@ -33,16 +34,23 @@ pub struct Lab {
     pub broker: Broker,
     pub client: Client,
     names: usize,
+    scope: Scope,
 }
 
 /// Checks one version of one API.
 type Case = fn(&mut Lab, i16);
 
 impl Lab {
-    fn start() -> Lab {
-        let broker = Broker::start();
-        let client = broker.client();
-        Lab { broker, client, names: 0 }
+    /// A lab whose client asks where the API is served: a broker, or a controller if only those serve it.
+    fn start(scope: Scope) -> Lab {
+        let broker = if scope == Scope::Controllers { Broker::as_controller() } else { Broker::start() };
+        let client = if scope == Scope::Controllers { broker.controller_client() } else { broker.client() };
+        Lab { broker, client, names: 0, scope }
+    }
+
+    /// Another connection to the same listener.
+    fn connect(&self) -> Client {
+        if self.scope == Scope::Controllers { self.broker.controller_client() } else { self.broker.client() }
     }
 
     /// A name that was not used before.
@@ -101,12 +109,18 @@ cases! {
     49 alter_client_quotas => quotas::alter_client_quotas;
     50 describe_user_scram_credentials => admin::describe_user_scram_credentials;
     55 describe_quorum => cluster::describe_quorum;
+    56 alter_partition => controller::alter_partition;
     57 update_features => cluster::update_features;
+    58 envelope => controller::envelope;
     60 describe_cluster => admin::describe_cluster;
     61 describe_producers => disks::describe_producers;
+    62 broker_registration => controller::broker_registration;
+    63 broker_heartbeat => controller::broker_heartbeat;
     64 unregister_broker => cluster::unregister_broker;
+    67 allocate_producer_ids => controller::allocate_producer_ids;
     71 get_telemetry_subscriptions => telemetry::get_telemetry_subscriptions;
     72 push_telemetry => telemetry::push_telemetry;
+    73 assign_replicas_to_dirs => controller::assign_replicas_to_dirs;
     74 list_config_resources => configs::list_config_resources;
     75 describe_topic_partitions => topics::describe_topic_partitions;
 }
@@ -115,9 +129,12 @@ cases! {
 fn every_row_has_a_case() {
     let rows: Vec<i16> = table::APIS.iter().map(|api| api.key).collect();
     assert_eq!(rows, COVERED, "the rows of the API table and the cases differ");
-    let broker = Broker::start();
-    let advertised = advertised(&mut broker.client());
-    assert!(advertised.iter().map(|range| range.0).eq(rows), "{advertised:?}");
+    let broker = Broker::as_controller();
+    for (controller, mut client) in [(false, broker.client()), (true, broker.controller_client())] {
+        let served = table::APIS.iter().filter(|api| api.scope.covers(controller)).map(|api| api.key);
+        let advertised = advertised(&mut client);
+        assert!(advertised.iter().map(|range| range.0).eq(served), "{advertised:?}");
+    }
 }
 
 /// Key, lowest and highest version of everything that ApiVersions names.
@@ -128,13 +145,13 @@ fn advertised(client: &mut Client) -> Vec<(i16, i16, i16)> {
 }
 
 fn sweep(key: i16, case: Case) {
-    let mut lab = Lab::start();
+    let mut lab = Lab::start(table::find(key).expect("a row").scope);
     let ranges = advertised(&mut lab.client);
     let (_, low, high) = *ranges.iter().find(|range| range.0 == key).expect("an API that is advertised");
     let row = table::find(key).expect("a row");
     assert_eq!((low, high), (row.advertised_min, *row.versions.end()), "{}", row.name);
     // What the sweep itself asked must not pass for the case's work.
-    lab.client = lab.broker.client();
+    lab.client = lab.connect();
     for version in row.versions.clone() {
         case(&mut lab, version);
         let checked = lab.client.answered().contains(&(key, version));
@@ -148,7 +165,7 @@ fn sweep(key: i16, case: Case) {
 
 /// A version that is not served closes the connection, whatever the body.
 fn refuse(lab: &Lab, key: i16, version: i16) {
-    let mut client = lab.broker.client();
+    let mut client = lab.connect();
     let (header, body) = match schema::request(key, version) {
         Some(shape) => (shape.header_version, Generator::new(1).body(shape)),
         None => (1, bytes::Bytes::new()),

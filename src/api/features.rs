@@ -13,7 +13,10 @@ pub struct SupportedFeature {
 }
 
 /// `metadata.version` 7 is 3.3-IV3, the lowest Kafka 4 knows; 30 is 4.3-IV0.
-const SUPPORTED: &[SupportedFeature] = &[SupportedFeature { name: "metadata.version", min: 7, max: 30, initial: 30 }];
+const SUPPORTED: &[SupportedFeature] = &[
+    SupportedFeature { name: "metadata.version", min: 7, max: 30, initial: 30 },
+    SupportedFeature { name: "eligible.leader.replicas.version", min: 0, max: 1, initial: 1 },
+];
 
 /// Every supported feature.
 pub fn supported_features() -> &'static [SupportedFeature] {

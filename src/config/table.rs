@@ -249,10 +249,10 @@ settings! {
             Partly("PLAINTEXT only; TLS and SASL are not built yet; read at a start"),
             "Which security protocol each listener name speaks.";
         "inter.broker.listener.name" inter_broker_listener_name: Option<String> = null, Any, ReadOnly,
-            Partly("checked at start; brokers do not talk to each other yet"),
+            Yes,
             "The listener that brokers use among themselves.";
         "security.inter.broker.protocol" security_inter_broker_protocol: String = "PLAINTEXT", OneOf(PROTOCOLS),
-            ReadOnly, Partly("checked at start; brokers do not talk to each other yet"),
+            ReadOnly, Yes,
             "The protocol between brokers when inter.broker.listener.name is not set.";
         "controller.listener.names" controller_listener_names: Vec<String> = "CONTROLLER", DistinctNonEmpty, ReadOnly,
             Yes,
@@ -262,26 +262,26 @@ settings! {
             "Listeners opened before the authorizer is ready.";
         "controller.quorum.voters" controller_quorum_voters: Vec<String> = "",
             Custom { check: rules::voters, allowed: "{id}@{host}:{port},..." }, ReadOnly,
-            Partly("this node alone may be the quorum"),
+            Yes,
             "The voters of a static controller quorum.";
         "controller.quorum.bootstrap.servers" controller_quorum_bootstrap_servers: Vec<String> = "",
             Custom { check: rules::bootstrap_servers, allowed: "{host}:{port},..." }, ReadOnly,
-            Partly("this node alone may be the quorum"),
+            Yes,
             "Addresses at which the controller quorum is found.";
         "controller.quorum.auto.join.enable" controller_quorum_auto_join_enable: bool = "false", Any, ReadOnly,
-            Ignored(ONE_NODE),
+            Yes,
             "Whether a new controller joins the quorum by itself.";
         "controller.quorum.election.timeout.ms" controller_quorum_election_timeout_ms: i32 = "1000", AtLeast(0),
-            ReadOnly, Ignored(ONE_NODE),
+            ReadOnly, Ignored("controller.quorum.fetch.timeout.ms sets the pace of elections"),
             "How long a voter waits for a vote before it starts another election.";
         "controller.quorum.fetch.timeout.ms" controller_quorum_fetch_timeout_ms: i32 = "2000", AtLeast(0), ReadOnly,
-            Ignored(ONE_NODE),
+            Yes,
             "How long a voter goes without hearing the leader before it stands for election.";
         "controller.quorum.election.backoff.max.ms" controller_quorum_election_backoff_max_ms: i32 = "1000",
-            AtLeast(0), ReadOnly, Ignored(ONE_NODE),
+            AtLeast(0), ReadOnly, Ignored("controller.quorum.fetch.timeout.ms sets the pace of elections"),
             "Longest pause between two elections.";
         "controller.quorum.append.linger.ms" controller_quorum_append_linger_ms: i32 = "25", AtLeast(0), ReadOnly,
-            Ignored(ONE_NODE),
+            Ignored("the controller writes at once; what arrives meanwhile is written together"),
             "How long the leader collects records before it writes them.";
         "controller.quorum.request.timeout.ms" controller_quorum_request_timeout_ms: i32 = "2000", AtLeast(0),
             ReadOnly, Ignored(ONE_NODE),
@@ -290,13 +290,13 @@ settings! {
             Ignored(ONE_NODE),
             "Pause before a failed request between controllers is repeated.";
         "initial.broker.registration.timeout.ms" initial_broker_registration_timeout_ms: i32 = "60000", Any, ReadOnly,
-            Ignored(ONE_NODE),
+            Yes,
             "How long a starting broker tries to register with the controller.";
-        "broker.heartbeat.interval.ms" broker_heartbeat_interval_ms: i32 = "2000", Any, ReadOnly, Ignored(ONE_NODE),
+        "broker.heartbeat.interval.ms" broker_heartbeat_interval_ms: i32 = "2000", Any, ReadOnly, Yes,
             "Time between two heartbeats from broker to controller.";
-        "broker.session.timeout.ms" broker_session_timeout_ms: i32 = "9000", Any, ReadOnly, Ignored(ONE_NODE),
+        "broker.session.timeout.ms" broker_session_timeout_ms: i32 = "9000", Any, ReadOnly, Yes,
             "Silence after which the controller fences a broker.";
-        "controlled.shutdown.enable" controlled_shutdown_enable: bool = "true", Any, ReadOnly, Ignored(ONE_NODE),
+        "controlled.shutdown.enable" controlled_shutdown_enable: bool = "true", Any, ReadOnly, Yes,
             "Whether leadership moves away before a broker stops.";
         "config.providers" config_providers: Vec<String> = "", Distinct, ClusterWide,
             Ignored("placeholders in values are not resolved yet"),
@@ -386,7 +386,7 @@ settings! {
         "min.insync.replicas" min_insync_replicas: i32 = "1", AtLeast(1), ClusterWide, Yes,
             "In-sync replicas needed to accept a record sent with acks=all; never more than the replicas there are.";
         "unclean.leader.election.enable" unclean_leader_election_enable: bool = "false", Any, ClusterWide,
-            Ignored(ONE_NODE),
+            Yes,
             "Whether a replica out of sync may lead when no other is left.";
         "log.message.timestamp.type" log_message_timestamp_type: TimestampType = "CreateTime", OneOf(TIMESTAMPS),
             ClusterWide, Yes,
@@ -532,10 +532,10 @@ settings! {
         "replica.selector.class" replica_selector_class: Option<String> = null, Any, ReadOnly,
             Partly("org.apache.kafka.common.replica.RackAwareReplicaSelector by name; another class is not looked for"),
             "A class that chooses the replica a consumer reads from.";
-        "auto.leader.rebalance.enable" auto_leader_rebalance_enable: bool = "true", Any, ReadOnly, Ignored(ONE_NODE),
+        "auto.leader.rebalance.enable" auto_leader_rebalance_enable: bool = "true", Any, ReadOnly, Yes,
             "Whether leadership returns to the preferred replica by itself.";
         "leader.imbalance.check.interval.seconds" leader_imbalance_check_interval_seconds: i64 = "300", AtLeast(1),
-            ReadOnly, Ignored(ONE_NODE),
+            ReadOnly, Yes,
             "How often the balance of leaders is checked.";
         "controller.socket.timeout.ms" controller_socket_timeout_ms: i32 = "30000", Any, ReadOnly, Ignored(ONE_NODE),
             "How long a request from controller to broker may take.";
@@ -1323,7 +1323,7 @@ settings! {
             Partly("bounds the time that records stored together, or uncompacted, may span"),
             "Age at which a segment is closed.", from &[("log.roll.ms", 1), ("log.roll.hours", HOUR_MS)];
         "unclean.leader.election.enable" unclean_leader_election_enable: bool = "false", Any, PerTopic,
-            Ignored(ONE_NODE),
+            Yes,
             "Whether a replica out of sync may lead when no other is left.",
             from &[("unclean.leader.election.enable", 1)];
     }

@@ -25,7 +25,9 @@ use crate::partitions::{LogOffsets, Partition};
 /// Kafka's broker states (`BrokerState`).
 pub mod broker_state {
     pub const STARTING: u8 = 1;
+    pub const RECOVERY: u8 = 2;
     pub const RUNNING: u8 = 3;
+    pub const PENDING_CONTROLLED_SHUTDOWN: u8 = 6;
     pub const SHUTTING_DOWN: u8 = 7;
 }
 
@@ -91,8 +93,16 @@ impl Collector {
     pub fn not_ready(&self) -> Option<String> {
         match self.state.load(Ordering::Relaxed) {
             broker_state::RUNNING => {}
-            broker_state::SHUTTING_DOWN => return Some("shutting down".into()),
-            _ => return Some("starting".into()),
+            broker_state::PENDING_CONTROLLED_SHUTDOWN | broker_state::SHUTTING_DOWN => {
+                return Some("shutting down".into());
+            }
+            broker_state::RECOVERY => return Some("starting: the controller has not unfenced this broker yet".into()),
+            _ => return Some("starting: no controller has registered this broker yet".into()),
+        }
+        let services = &self.services;
+        let is_fenced = || services.metadata.image().brokers.by_id(services.node).is_none_or(|broker| broker.fenced);
+        if services.config.load().has_role("broker") && is_fenced() {
+            return Some("fenced: the controller has not heard of this broker for broker.session.timeout.ms".into());
         }
         match self.services.partitions.offline_directories() {
             (offline, all) if offline == all => Some(format!("{offline} data directories are offline")),

@@ -26,6 +26,8 @@ pub struct RegisterBroker {
     pub registration: Registration,
     /// The cluster that it wants to be part of, as text; `None` leaves that unchecked.
     pub cluster_id: Option<String>,
+    /// It runs in the process of the controller, so that its earlier life is over, whatever its session says.
+    pub own: bool,
     pub sessions: Sessions,
     pub now: Instant,
 }
@@ -35,7 +37,7 @@ impl MetadataAsk for RegisterBroker {
     type Answer = Result<i64, ApiError>;
 
     fn decide(self, round: &mut Round) -> Self::Answer {
-        let RegisterBroker { registration, cluster_id, sessions, now } = self;
+        let RegisterBroker { registration, cluster_id, own, sessions, now } = self;
         let (image, rules) = (round.image(), round.rules());
         let expected = image.cluster_id.to_string();
         if let Some(actual) = cluster_id.filter(|actual| *actual != expected) {
@@ -44,11 +46,7 @@ impl MetadataAsk for RegisterBroker {
         }
         let other = image.brokers.by_id(registration.id);
         let other = other.filter(|broker| broker.incarnation != registration.incarnation);
-        // A broker in the process of the controller: whatever was registered under its number is dead, or this process
-        // would not hold its directories.
-        let is_own = image.controller.is_some_and(|active| active.incarnation == registration.incarnation);
-        let other = other.filter(|_| !is_own);
-        if other.is_some_and(|other| sessions.is_live(image, other, rules.controller.session_timeout, now)) {
+        if !own && other.is_some_and(|other| sessions.is_live(image, other, rules.controller.session_timeout, now)) {
             return Err(brokers::duplicate());
         }
         let clean = brokers::is_clean(image, &registration);

@@ -194,8 +194,7 @@ pub fn decide_register(
         Some(broker) => (broker.epoch, broker.fenced, broker.shutting_down),
         None => {
             let id = registration.id;
-            let trusted = clean || !image.features.has_elr();
-            records = if trusted { leaders::leaving(image, rules, id) } else { leaders::lossy(image, rules, id) };
+            records = if clean { leaders::leaving(image, rules, id) } else { leaders::lossy(image, rules, id) };
             (image.index.next_offset + records.len() as i64, true, None)
         }
     };

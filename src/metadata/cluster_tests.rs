@@ -144,7 +144,7 @@ async fn has_topic(node: &Node, name: &str) {
 /// Makes a broker out of nothing, so that topics have a place.
 async fn register(node: &Node) {
     let registration = Registration { id: BrokerId(node.id), ..(*node.metadata.registration).clone() };
-    node.metadata.ask(asks::JoinCluster { registration }).await.unwrap().unwrap();
+    node.metadata.ask(broker_asks::JoinCluster { registration, clean: false }).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

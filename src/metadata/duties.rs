@@ -34,8 +34,17 @@ impl Metadata {
         registration: Registration,
         cluster_id: Option<String>,
     ) -> Result<i64, ApiError> {
+        self.as_controller()?.admit(registration, cluster_id, false).await
+    }
+
+    /// Registers the broker of this process as the active controller; the broker epoch.
+    pub(super) async fn on_own_registration(&self, registration: Registration) -> Result<i64, ApiError> {
+        self.as_controller()?.admit(registration, None, true).await
+    }
+
+    async fn admit(&self, registration: Registration, cluster_id: Option<String>, own: bool) -> Result<i64, ApiError> {
         let (sessions, now) = (self.sessions.clone(), self.env.now());
-        self.as_controller()?.ask(RegisterBroker { registration, cluster_id, sessions, now }).await?
+        self.ask(RegisterBroker { registration, cluster_id, own, sessions, now }).await?
     }
 
     /// Hears a broker as the active controller.

@@ -87,7 +87,7 @@ pub fn decide_update(
         records = one_min_isr(image, rules);
     }
     for update in updates {
-        if let Err(why) = check(image, update) {
+        if let Err(why) = check(image, update).and_then(|()| check_dependencies(image, updates, update)) {
             let message = format!("The update failed for all features since the following feature had an error: {why}");
             return Err(ApiError::new(ErrorCode::InvalidUpdateVersion, message));
         }
@@ -96,6 +96,24 @@ pub fn decide_update(
         }
     }
     Ok(records)
+}
+
+/// A level, and the level of another feature that it cannot do without.
+const DEPENDENCIES: &[(&str, i16, &str, i16)] = &[(ELR_VERSION, 1, METADATA_VERSION, 23)];
+
+/// Refuses a level whose dependencies are finalized neither before nor by the same request (KIP-1022).
+fn check_dependencies(image: &ClusterImage, updates: &[FeatureUpdate], update: &FeatureUpdate) -> Result<(), String> {
+    let FeatureUpdate { name, level, .. } = update;
+    let proposed = |feature: &str| {
+        let updated = updates.iter().find(|update| update.name == feature);
+        updated.map_or_else(|| image.features.level(feature), |update| update.level)
+    };
+    let unmet = |(feature, from, other, needed): &&(&str, i16, &str, i16)| {
+        feature == name && level >= from && proposed(other) < *needed
+    };
+    let Some((_, _, other, needed)) = DEPENDENCIES.iter().find(unmet) else { return Ok(()) };
+    let why = format!("{name} could not be set to {level} because it depends on {other} level {needed}");
+    Err(format!("Invalid update version {level} for feature {name}. {why}"))
 }
 
 /// With eligible leader replicas there is one min.insync.replicas of the cluster, and none of a broker (KIP-966).

@@ -20,6 +20,8 @@ mod features;
 mod fields;
 mod heartbeats;
 mod image;
+#[cfg(test)]
+mod invariants;
 mod isr;
 mod leaders;
 mod partition;

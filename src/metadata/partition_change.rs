@@ -120,7 +120,7 @@ impl<'a> Plan<'a> {
             self.isr = vec![id];
             elr.retain(|eligible| *eligible != id);
         }
-        if winner.unclean || self.isr.len() >= self.terms.min_isr {
+        if winner.unclean || self.isr.len() >= self.terms.min_isr.max(1) {
             elr.clear();
         }
         self.recovering |= winner.unclean;
@@ -148,9 +148,9 @@ impl<'a> Plan<'a> {
     }
 
     /// The replicas outside the ISR that have everything below the high watermark: it does not move while the ISR is
-    /// too small, so those that leave a small one stay eligible.
+    /// too small, so those that leave a small one stay eligible. Those of an empty ISR outlast the feature itself.
     fn eligible(&self) -> Vec<BrokerId> {
-        if !self.terms.elr || self.isr.len() >= self.terms.min_isr {
+        if self.isr.len() >= self.terms.min_isr.max(1) || !(self.terms.elr || self.before.isr.is_empty()) {
             return Vec::new();
         }
         let held = self.before.elr.iter().chain(&self.before.isr);

@@ -69,10 +69,10 @@ pub(super) struct Links {
 impl Metadata {
     /// Registers a broker; its epoch. `DUPLICATE_BROKER_REGISTRATION` while an earlier life of it has a session.
     pub async fn register_broker(&self, registration: Registration) -> Result<i64, ApiError> {
-        let cluster_id = self.cluster_id().to_string();
         if self.is_active() {
-            return self.on_registration(registration, Some(cluster_id)).await;
+            return self.on_own_registration(registration).await;
         }
+        let cluster_id = self.cluster_id().to_string();
         let request = registration_request(&registration, &cluster_id);
         let response = self.call(&self.links.others, 4, &request).await?;
         refused(response.error_code)?;

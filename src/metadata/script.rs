@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::brokers::directory_numbers;
 use super::*;
 use crate::error::ErrorCode;
 use crate::metadata::controller::{MetadataAsk, Round};
 use crate::metadata::fields::{FieldReader, FieldWriter};
 use crate::metadata::tests::rules;
+
+mod brokers;
 
 /// Compares `actual` with a file beside this module, or rewrites the file.
 pub(super) fn expect_file(name: &str, actual: &str) {
@@ -34,14 +37,14 @@ fn read_script(name: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-struct Runner {
-    image: ClusterImage,
+pub(super) struct Runner {
+    pub(super) image: ClusterImage,
     sessions: Sessions,
     now: Instant,
     records: Vec<MetadataRecord>,
     /// Topics so far: their ids are counted.
     topics: u128,
-    transcript: String,
+    pub(super) transcript: String,
 }
 
 impl Default for Runner {
@@ -93,7 +96,7 @@ fn broker_lists(text: &str) -> Vec<Vec<BrokerId>> {
 }
 
 impl Runner {
-    fn ask(&mut self, text: &str) {
+    pub(super) fn ask(&mut self, text: &str) {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         let words = Words::new(rest);
         let validate = words.has("validate");
@@ -167,7 +170,8 @@ impl Runner {
             "register" => {
                 let (registration, sessions, now) = (self.registration(&words), self.sessions.clone(), self.now);
                 let cluster_id = words.value("cluster").map(str::to_owned);
-                let ask = broker_asks::RegisterBroker { registration, cluster_id, sessions, now };
+                let own = words.has("own");
+                let ask = broker_asks::RegisterBroker { registration, cluster_id, own, sessions, now };
                 self.decide(ask, |answer| said(&answer));
             }
             "beat" => self.beat(&words),
@@ -223,7 +227,7 @@ impl Runner {
         self.image = round.image().clone();
     }
 
-    fn check_replay(&self) {
+    pub(super) fn check_replay(&self) {
         assert_eq!(ClusterImage::default().replay(&self.records), self.image, "replay ≡ live");
         let mut out = FieldWriter::new();
         for record in &self.records {
@@ -249,127 +253,6 @@ impl MetadataAsk for Claim {
         let (node, directory, incarnation) = (BrokerId(1), KafkaUuid(10), KafkaUuid(20));
         round.accept(vec![MetadataRecord::ControllerClaim { epoch, node, directory, incarnation }]);
     }
-}
-
-impl Runner {
-    /// `metadata-max=n`, `life=n`, `rack=r`, `dirs=1,2` (by default one that has the number of the broker),
-    /// `previous=epoch`, or `clean` for the right one.
-    fn registration(&self, words: &Words<'_>) -> Registration {
-        let max = words.number("metadata-max", 30);
-        let id: i32 = words.0[0].parse().unwrap();
-        let features: &[(&str, (i16, i16))] = &[
-            ("metadata.version", (7, max)),
-            ("transaction.version", (0, 2)),
-            ("kraft.version", (0, 1)),
-            ("eligible.leader.replicas.version", (0, 1)),
-        ];
-        let stored = self.epoch_of(BrokerId(id));
-        Registration {
-            id: BrokerId(id),
-            incarnation: KafkaUuid(words.number("life", 1)),
-            rack: words.value("rack").map(str::to_owned),
-            endpoints: Vec::new(),
-            features: features.iter().map(|(name, range)| ((*name).to_owned(), *range)).collect(),
-            log_dirs: words.value("dirs").map_or_else(|| vec![directory_id(&id.to_string())], directory_ids),
-            previous_epoch: if words.has("clean") { stored } else { words.number("previous", -1) },
-        }
-    }
-
-    fn epoch_of(&self, id: BrokerId) -> i64 {
-        self.image.brokers.by_id(id).map_or(-1, |broker| broker.epoch)
-    }
-
-    fn partition(&self, word: &str) -> (TopicId, PartitionIndex, PartitionRegistration) {
-        let (name, index) = word.rsplit_once(':').unwrap();
-        let index: PartitionIndex = index.parse().unwrap();
-        let topic = self.image.topics.by_name(name);
-        let partition = topic.and_then(|topic| topic.partition(index)).cloned().unwrap_or_default();
-        (topic.map_or(KafkaUuid(999), |topic| topic.id), index, partition)
-    }
-
-    /// `beat id [read=offset] [want-fence] [want-stop] [offline=dirs] [cordoned=dirs] [epoch=n]`; by default the broker
-    /// has read everything.
-    fn beat(&mut self, words: &Words<'_>) {
-        let id = BrokerId(words.0[0].parse().unwrap());
-        let dirs = |key: &str| words.value(key).map_or_else(Vec::new, directory_ids);
-        let heartbeat = Heartbeat {
-            id,
-            epoch: words.number("epoch", self.epoch_of(id)),
-            metadata_offset: words.number("read", self.image.index.next_offset - 1),
-            want_fence: words.has("want-fence"),
-            want_shut_down: words.has("want-stop"),
-            offline_dirs: dirs("offline"),
-            cordoned_dirs: dirs("cordoned"),
-        };
-        self.sessions.heard(&self.image, id, heartbeat.epoch, heartbeat.metadata_offset, self.now);
-        let sessions = self.sessions.clone();
-        self.decide(broker_asks::Beat { heartbeat, sessions }, |answer| match answer {
-            Ok(HeartbeatAnswer { caught_up, fenced, shut_down }) => {
-                let said = [(caught_up, "caught-up"), (fenced, "fenced"), (shut_down, "may-stop")];
-                said.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
-            }
-            Err(refused) => refused.to_string(),
-        });
-    }
-
-    /// `isr topic:index to=ids [by=id] [epochs=numbers] [le=n] [pe=n] [recovering]`; by default as the leader would.
-    fn alter_isr(&mut self, words: &Words<'_>) {
-        let (topic, index, partition) = self.partition(words.0[0]);
-        let sender = words.value("by").map(|id| BrokerId(id.parse().unwrap())).or(partition.leader);
-        let sender = sender.unwrap_or(BrokerId(-1));
-        let members = broker_lists(words.value("to").unwrap()).concat();
-        let epochs: Vec<i64> = match words.value("epochs") {
-            Some(text) => text.split(',').map(|epoch| epoch.parse().unwrap()).collect(),
-            None => members.iter().map(|id| self.epoch_of(*id)).collect(),
-        };
-        let change = AlterPartition {
-            topic,
-            index,
-            leader_epoch: words.number("le", partition.leader_epoch),
-            partition_epoch: words.number("pe", partition.partition_epoch),
-            isr: members.into_iter().zip(epochs).collect(),
-            recovering: words.has("recovering"),
-        };
-        let epoch = words.number("epoch", self.epoch_of(sender));
-        self.decide(broker_asks::AlterPartitions { sender, epoch, changes: vec![change] }, |answer| match answer {
-            Ok(altered) => match &altered[0] {
-                Ok(AlteredPartition { leader, leader_epoch, isr, recovering, partition_epoch }) => {
-                    let (leader, isr) = (list(leader.as_slice()), list(isr));
-                    let recovering = if *recovering { " recovering" } else { "" };
-                    format!("ok isr={isr} leader={leader}@{leader_epoch} pe={partition_epoch}{recovering}")
-                }
-                Err(code) => code.to_string(),
-            },
-            Err(refused) => refused.to_string(),
-        });
-    }
-
-    /// `dir topic:index of=id in=dir`.
-    fn assign_directory(&mut self, words: &Words<'_>) {
-        let (topic, index, _) = self.partition(words.0[0]);
-        let broker = BrokerId(words.number("of", 1));
-        let directory = directory_id(words.value("in").unwrap());
-        let assignments = vec![DirectoryAssignment { topic, index, directory }];
-        let epoch = self.epoch_of(broker);
-        self.decide(broker_asks::AssignDirectories { broker, epoch, assignments }, |answer| match answer {
-            Ok(outcomes) => outcomes[0].map_or_else(|code| code.to_string(), |()| "ok".into()),
-            Err(refused) => refused.to_string(),
-        });
-    }
-}
-
-/// A directory by its number in a script.
-fn directory_id(number: &str) -> KafkaUuid {
-    KafkaUuid(1000 + number.parse::<u128>().unwrap())
-}
-
-fn directory_ids(text: &str) -> Vec<KafkaUuid> {
-    text.split(',').map(directory_id).collect()
-}
-
-fn directory_numbers(ids: &[KafkaUuid]) -> String {
-    let number = |id: &KafkaUuid| id.0.checked_sub(1000).map_or_else(|| format!("?{}", id.0), |id| id.to_string());
-    ids.iter().map(number).collect::<Vec<_>>().join(",")
 }
 
 fn kind(word: &str) -> ResourceKind {
@@ -617,7 +500,7 @@ const ASKS: &[&str] = &[
     "isr c:0 to=1,2",
     "isr c:1 to=2",
     "dir c:0 of=2 in=7",
-    "features eligible.leader.replicas.version=1",
+    "features metadata.version=30 eligible.leader.replicas.version=1",
     "features eligible.leader.replicas.version=0 safe",
     "alter topic c unclean.leader.election.enable=true",
     "alter topic c min.insync.replicas=2",

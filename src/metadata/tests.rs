@@ -72,7 +72,14 @@ pub(super) fn options(store: &Arc<MemoryStore>) -> MetadataOptions {
 }
 
 async fn start(env: &Env, store: &Arc<MemoryStore>) -> Metadata {
-    Metadata::start(env, options(store)).await.unwrap()
+    joined(Metadata::start(env, options(store)).await.unwrap()).await
+}
+
+/// With its broker in the cluster.
+pub(super) async fn joined(metadata: Metadata) -> Metadata {
+    let registration = (*metadata.registration).clone();
+    metadata.ask(broker_asks::JoinCluster { registration, clean: false }).await.unwrap().unwrap();
+    metadata
 }
 
 fn topic(name: &str) -> NewTopic {
@@ -222,6 +229,78 @@ fn bare(store: Arc<MemoryStore>) -> QuorumOptions {
         timing: Timing::default(),
         snapshot_log_bytes: u64::MAX,
     }
+}
+
+fn other_broker(metadata: &Metadata, incarnation: u128) -> Registration {
+    let log_dirs = vec![KafkaUuid(0x22_0000)];
+    let incarnation = KafkaUuid(incarnation);
+    Registration { id: BrokerId(2), incarnation, log_dirs, previous_epoch: -1, ..(*metadata.registration).clone() }
+}
+
+async fn beat(metadata: &Metadata, epoch: i64) -> HeartbeatAnswer {
+    let heartbeat = Heartbeat {
+        id: BrokerId(2),
+        epoch,
+        metadata_offset: metadata.image().index.next_offset - 1,
+        want_fence: false,
+        want_shut_down: false,
+        offline_dirs: Vec::new(),
+        cordoned_dirs: Vec::new(),
+    };
+    metadata.on_heartbeat(heartbeat).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_broker_is_fenced_and_another_leads() {
+    let env = simulated(1);
+    let metadata = start(&env, &MemoryStore::new()).await;
+    let epoch = metadata.on_registration(other_broker(&metadata, 7), None).await.unwrap();
+    assert!(!beat(&metadata, epoch).await.fenced);
+    let assignments = vec![(0, vec![BrokerId(2), BrokerId(1)])];
+    let pair = NewTopic { assignments, ..topic("pair") };
+    metadata.create_topics(vec![pair], false, MutationQuota::default()).await.unwrap().remove(0).unwrap();
+    let partition = || metadata.image().topics.by_name("pair").unwrap().partitions[0].clone();
+    for _ in 0..10 {
+        env.sleep(Duration::from_secs(5)).await;
+        beat(&metadata, epoch).await;
+    }
+    assert_eq!(partition().leader, Some(BrokerId(2)), "it was heard in time");
+
+    let taken = metadata.on_registration(other_broker(&metadata, 8), None).await.unwrap_err();
+    assert_eq!(taken.code, ErrorCode::DuplicateBrokerRegistration);
+    env.sleep(Duration::from_secs(12)).await;
+    let fenced = |id| metadata.image().brokers.by_id(BrokerId(id)).unwrap().fenced;
+    assert!(fenced(2) && !fenced(1), "the broker of this process is not silent");
+    assert_eq!((partition().leader, partition().isr), (Some(BrokerId(1)), vec![BrokerId(1)]));
+    assert!(metadata.on_registration(other_broker(&metadata, 8), None).await.unwrap() > epoch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_nothing_leads_again_and_who_may_have_recovers() {
+    let elr = ("eligible.leader.replicas.version".to_owned(), 1);
+    let options = |store: &Arc<MemoryStore>, previous_epoch| {
+        let mut options = options(store);
+        options.bootstrap_features.push(elr.clone());
+        options.broker.features.insert(elr.0.clone(), (0, 1));
+        options.broker.previous_epoch = previous_epoch;
+        options
+    };
+    let (env, store) = (simulated(1), MemoryStore::new());
+    let first = joined(Metadata::start(&env, options(&store, -1)).await.unwrap()).await;
+    create(&first, "orders").await.unwrap();
+    let epoch = first.broker_epoch();
+    first.shutdown().await;
+    let of = |metadata: &Metadata| metadata.image().topics.by_name("orders").unwrap().partitions[0].clone();
+
+    let second = joined(Metadata::start(&env, options(&store, epoch)).await.unwrap()).await;
+    let clean = of(&second);
+    assert_eq!((clean.leader, clean.isr, clean.recovering), (Some(BrokerId(1)), vec![BrokerId(1)], false));
+    second.shutdown().await;
+
+    let third = joined(Metadata::start(&env, options(&store, epoch)).await.unwrap()).await;
+    let unclean = of(&third);
+    assert_eq!((unclean.leader, unclean.isr, unclean.recovering), (Some(BrokerId(1)), vec![BrokerId(1)], true));
+    assert!(unclean.elr.is_empty() && unclean.last_known_elr.is_empty());
 }
 
 /// The image a bare quorum finds in a store, without a controller that adds to it.
@@ -375,7 +454,7 @@ async fn snapshots_replace_the_log() {
     let env = simulated(1);
     let store = MemoryStore::new();
     let small = || MetadataOptions { snapshot_log_bytes: 4096, ..options(&store) };
-    let metadata = Metadata::start(&env, small()).await.unwrap();
+    let metadata = joined(Metadata::start(&env, small()).await.unwrap()).await;
     for at in 0..300 {
         create(&metadata, &format!("t{at}")).await.unwrap();
         metadata.alter_configs(vec![set(&format!("t{at}"), "k", "v")], false).await.unwrap();
@@ -387,7 +466,7 @@ async fn snapshots_replace_the_log() {
     let entries = store.scan(b"e", b"f").unwrap().len();
     assert!(entries < 150, "{entries} of more than 600 entries are left");
     assert_eq!(found_in(&env, store.clone()).await, live);
-    let again = Metadata::start(&env, small()).await.unwrap();
+    let again = joined(Metadata::start(&env, small()).await.unwrap()).await;
     assert_eq!(again.image().topics.len(), 300);
 }
 
@@ -472,7 +551,8 @@ async fn a_failed_disk_ends_it_and_promises_nothing() {
     let env = simulated(1);
     let inner = MemoryStore::new();
     let store = Arc::new(Failing { inner: inner.clone(), broken: AtomicBool::new(false) });
-    let metadata = Metadata::start(&env, MetadataOptions { store: store.clone(), ..options(&inner) }).await.unwrap();
+    let metadata =
+        joined(Metadata::start(&env, MetadataOptions { store: store.clone(), ..options(&inner) }).await.unwrap()).await;
     store.broken.store(true, Ordering::Relaxed);
     let answer = create(&metadata, "a").await.unwrap_err();
     assert_eq!(answer.code, ErrorCode::RequestTimedOut, "it may or may not exist");

@@ -138,14 +138,13 @@ impl Topics {
         Ok(())
     }
 
-    /// Forgets the eligible leader replicas of one topic, or of all.
+    /// Forgets the eligible leader replicas of one topic, or of all. Where the ISR is empty they stay: nobody leads, so
+    /// nothing was committed without them, and nobody else is known to have everything.
     pub(super) fn clear_elr(&mut self, topic: Option<TopicId>) -> Result<(), Misfit> {
-        let has_some =
-            |partition: &PartitionRegistration| !partition.elr.is_empty() || !partition.last_known_elr.is_empty();
+        let has_some = |partition: &PartitionRegistration| !partition.isr.is_empty() && !partition.elr.is_empty();
         let of_all = || self.iter().filter(|topic| topic.partitions.iter().any(has_some)).map(|topic| topic.id);
         let ids: Vec<TopicId> = topic.map_or_else(|| of_all().collect(), |id| vec![id]);
-        let cleared =
-            PartitionChange { elr: Some(Vec::new()), last_known_elr: Some(Vec::new()), ..PartitionChange::default() };
+        let cleared = PartitionChange { elr: Some(Vec::new()), ..PartitionChange::default() };
         for id in ids {
             for partition in self.topic_mut(id)?.partitions.iter_mut().filter(|partition| has_some(partition)) {
                 partition.apply(&cleared);

@@ -153,11 +153,16 @@ impl Partitions {
         epochs.all(|epoch| epoch == Some(first)).then_some(first)
     }
 
-    /// Has every data directory remember the epoch under which this broker is registered.
-    pub fn remember_broker_epoch(&self, epoch: i64) {
-        for directory in &self.0.directories {
-            // A directory that failed is told of elsewhere; it makes the next life an unclean one.
-            let _ = directory.remember_broker_epoch(epoch);
+    /// Has every data directory note the epoch under which this broker is registered: in the order of writes, so before
+    /// anything that is acknowledged under it.
+    pub fn note_broker_epoch(&self, env: &Env, epoch: i64) {
+        for directory in self.0.directories.iter().cloned() {
+            env.spawn(async move {
+                if let Err(poison) = directory.note_broker_epoch(epoch).await {
+                    // The engine has reported it; without the note this life will not be trusted.
+                    tracing::warn!(path = %directory.path.display(), %poison, "the broker epoch could not be noted");
+                }
+            });
         }
     }
 

@@ -76,6 +76,11 @@ impl Life {
         }
     }
 
+    /// Hears how far it has come.
+    pub(super) fn stages(&self) -> watch::Receiver<Stage> {
+        self.stage.clone()
+    }
+
     /// Waits until the broker cannot be part of its cluster any more, and says why.
     pub(super) async fn failed(&self) -> String {
         let mut stage = self.stage.clone();
@@ -159,7 +164,7 @@ impl Living {
         loop {
             let refused = match metadata.register_broker(self.of.registration.clone()).await {
                 Ok(epoch) => {
-                    partitions.remember_broker_epoch(epoch);
+                    partitions.note_broker_epoch(env, epoch);
                     return Ok(epoch);
                 }
                 Err(refused) => refused,

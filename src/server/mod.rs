@@ -45,7 +45,7 @@ use crate::storage::dirs::NotTaken;
 
 use disks::{Disks, NewCluster};
 use follow::Follower;
-use lifecycle::{Life, Lifecycle};
+use lifecycle::{Life, Lifecycle, Stage};
 
 /// How long a stop waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(2);
@@ -150,17 +150,20 @@ impl Server {
             partitions,
             config: shared_config.clone(),
         };
-        let is_broker = shared_config.load().has_role("broker");
-        let life = is_broker.then(|| lifecycle.start());
-        if let Some(life) = &life {
-            life.running().await?;
-        }
-        network.open();
         let state = AtomicU8::new(broker_state::STARTING);
         let collector = Arc::new(Collector { services: services.clone(), network: network.stats(), state });
         let metrics_address = serve_metrics(&env, &shared_config.load(), &collector).await?;
+        let is_broker = shared_config.load().has_role("broker");
+        let life = is_broker.then(|| lifecycle.start());
+        match &life {
+            Some(life) => {
+                env.spawn(show_stage(life.stages(), collector.clone()));
+                life.running().await?;
+            }
+            None => collector.state.store(broker_state::RUNNING, Ordering::Relaxed),
+        }
+        network.open();
         admin::serve(&env, source);
-        collector.state.store(broker_state::RUNNING, Ordering::Relaxed);
         let server = Server { env, network, life, services, collector, addresses, metrics_address };
         if start.announce {
             let took = server.env.now().duration_since(began);
@@ -218,6 +221,24 @@ async fn tell_controller((env, partitions, metadata): (Env, Partitions, Metadata
     let isrs = IsrChanges { env: env.clone(), partitions: partitions.clone(), metadata: metadata.clone() };
     let placements = Placements { env, partitions, metadata };
     tokio::join!(isrs.run(), placements.run());
+}
+
+/// Has the operators' port show how far the broker has come, for ever.
+async fn show_stage(mut stages: watch::Receiver<Stage>, collector: Arc<Collector>) {
+    loop {
+        let state = match &*stages.borrow_and_update() {
+            Stage::Registering => broker_state::STARTING,
+            Stage::Recovering => broker_state::RECOVERY,
+            // Being fenced is no state of its own: readiness tells.
+            Stage::Running | Stage::Fenced => broker_state::RUNNING,
+            Stage::Leaving => broker_state::PENDING_CONTROLLED_SHUTDOWN,
+            Stage::Gone | Stage::Failed(_) => broker_state::SHUTTING_DOWN,
+        };
+        collector.state.store(state, Ordering::Relaxed);
+        if stages.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Has the network follow the settings, for ever.

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::engine::{Engine, EngineOptions, MemoryDisk, Poisoned, Write};
 use super::keys::{self, Family, Kind, LogNumber};
@@ -260,6 +261,24 @@ impl DataDir {
         &self.home.engine
     }
 
+    /// The broker epoch that was last noted here: everything that was acknowledged under it is here still, unless the
+    /// directory could not be opened. `None` if none was noted. Blocking.
+    pub fn broker_epoch(&self) -> Result<Option<i64>, Poisoned> {
+        let row = self.home.engine.value(Family::State, &keys::broker_epoch())?;
+        let number = |row: Bytes| row.first_chunk::<8>().map(|bytes| i64::from_be_bytes(*bytes));
+        row.map(|row| number(row).ok_or_else(|| Poisoned("malformed row of the broker epoch".into()))).transpose()
+    }
+
+    /// Notes the broker epoch under which records are acknowledged from now on; returns once that is on disk.
+    pub async fn note_broker_epoch(&self, epoch: i64) -> Result<(), Poisoned> {
+        let mut write = Write::new();
+        write.put(Family::State, keys::broker_epoch(), Bytes::copy_from_slice(&epoch.to_be_bytes()));
+        let (tell, told) = oneshot::channel();
+        // Whoever does not wait any more does not need to know.
+        self.home.engine.submit(write.when_done(move |outcome| drop(tell.send(outcome))))?;
+        told.await.unwrap_or_else(|_| Err(Poisoned("the engine has ended".into())))
+    }
+
     /// Looks how much room is left, and says so when it begins or ends to be too little. Blocking.
     pub fn look(&self) {
         let Some(space) = self.space() else { return };
@@ -310,20 +329,6 @@ impl DataDir {
     /// Logs found or created here since the start.
     pub fn logs_open(&self) -> usize {
         self.logs_open.load(Ordering::Relaxed)
-    }
-
-    /// The epoch under which the broker was last registered, as far as this directory knows. Blocking.
-    pub fn broker_epoch(&self) -> Result<Option<i64>, Poisoned> {
-        let row = self.home.engine.value(Family::State, &keys::broker_epoch())?;
-        Ok(row.and_then(|row| row.first_chunk::<8>().map(|epoch| i64::from_be_bytes(*epoch))))
-    }
-
-    /// Has the directory remember the epoch under which the broker is registered now. Everything that is written later
-    /// is on disk no earlier.
-    pub fn remember_broker_epoch(&self, epoch: i64) -> Result<(), Poisoned> {
-        let mut write = Write::new();
-        write.put(Family::State, keys::broker_epoch(), bytes::Bytes::copy_from_slice(&epoch.to_be_bytes()));
-        self.home.engine.submit(write)
     }
 
     /// Every stored log. Blocking; reads small rows only.
@@ -382,6 +387,19 @@ mod tests {
         first.identify(identity.clone()).unwrap();
         drop(first);
         assert_eq!(LockedDir::take(&path).unwrap().identity, Some(identity));
+    }
+
+    #[tokio::test]
+    async fn the_broker_epoch_survives_a_crash() {
+        let env = Env::real();
+        let engine = EngineOptions { sync: true, value_file_bytes_max: 1 << 20, direct: false, read_cache_bytes: 0 };
+        let options = DirOptions { engine, tail_bytes: 1 << 20, reserve_bytes: 0 };
+        let disk = MemoryDisk::new();
+        let open = || DataDir::in_memory(&env, &disk, KafkaUuid(7), &options).unwrap();
+        assert_eq!(open().broker_epoch(), Ok(None));
+        open().note_broker_epoch(41).await.unwrap();
+        disk.crash(0);
+        assert_eq!(open().broker_epoch(), Ok(Some(41)));
     }
 
     #[test]
