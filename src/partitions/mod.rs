@@ -18,6 +18,7 @@ mod replicas;
 mod retention;
 #[cfg(test)]
 mod scene;
+mod throttle;
 mod waiters;
 
 use std::collections::BTreeMap;

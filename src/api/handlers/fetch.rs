@@ -330,11 +330,11 @@ impl Fetch {
         // Whom a follower serves better gets no records here, only its name.
         let ask = if preferred.is_some() { ReadAsk { bytes_max: 0, at_least_one: false, ..ask } } else { ask };
         let read = match self.follower {
-            Some((id, broker_epoch)) if first => {
+            Some((id, broker_epoch)) => {
                 let fetch = FollowerFetch { id, broker_epoch, offset: wanted.offset, log_start: wanted.log_start };
-                partition.replicate(ask, fetch).await
+                partition.replicate(ask, fetch, first).await
             }
-            _ => partition.read(ask).await,
+            None => partition.read(ask).await,
         };
         let read = read.inspect_err(|_| {
             if self.follower.is_none() {

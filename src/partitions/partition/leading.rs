@@ -14,6 +14,7 @@ use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset};
 use crate::metadata::{Altered, PartitionRegistration};
 use crate::partitions::replicas::{FollowerFetch, IsrProposal, Millis, Replicas, Settled, Terms};
+use crate::partitions::throttle;
 use crate::partitions::waiters::{Commit, FetchWait};
 use crate::sabotage;
 
@@ -103,22 +104,35 @@ impl Partition {
         decide(&Terms { now_ms: self.now_ms(), active: &active, lag_ms_max: self.neighbours.lag_ms_max, min_isr })
     }
 
-    /// Reads for a follower, and takes its fetch for the acknowledgement of everything before it. Kafka's order: the
-    /// leader's epoch, who asks, where the logs part, the offset.
-    pub async fn replicate(&self, ask: ReadAsk, fetch: FollowerFetch) -> Result<Read, ErrorCode> {
+    /// Reads for a follower, and, with `first`, takes its fetch for the acknowledgement of everything before it. Kafka's
+    /// order: the leader's epoch, who asks, where the logs part, the offset.
+    pub async fn replicate(&self, ask: ReadAsk, fetch: FollowerFetch, first: bool) -> Result<Read, ErrorCode> {
+        let wall_ms = self.env.wall_ms() as Millis;
+        let throttled = {
+            let named = &self.settings.load().leader_replication_throttled_replicas;
+            throttle::names(named, self.id.partition, self.neighbours.node)
+        };
         let planned = {
             let mut core = self.core.lock();
             core.check_epoch(ask.leader_epoch, true)?;
             let replicas = core.replicas.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
             replicas.check_fetch(&fetch, ask.leader_epoch >= 0)?;
+            let held_up =
+                throttled && !replicas.isr().contains(&fetch.id) && self.neighbours.outgoing.is_exceeded(wall_ms);
+            let ask = if held_up { ReadAsk { bytes_max: 0, at_least_one: false, ..ask } } else { ask };
             let mut planned = core.plan_read(&ask)?;
-            if !matches!(planned, Planned::Diverges(..)) {
+            if first && !matches!(planned, Planned::Diverges(..)) {
                 self.note_fetch(&mut core, &fetch);
                 planned.refresh(core.offsets()?);
             }
             planned
         };
-        self.carry_out(planned).await
+        let read = self.carry_out(planned).await?;
+        if throttled {
+            let bytes = read.batches.iter().map(|batch| batch.len() as u64).sum();
+            self.neighbours.outgoing.copied(bytes, wall_ms);
+        }
+        Ok(read)
     }
 
     fn note_fetch(&self, core: &mut Core, fetch: &FollowerFetch) {
