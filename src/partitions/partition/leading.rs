@@ -196,8 +196,8 @@ impl Partition {
     pub fn check_in_sync(&self) -> Result<(), ErrorCode> {
         let core = self.core.lock();
         core.leading()?;
-        let enough = core.replicas.as_ref().is_some_and(|replicas| self.on_terms(|terms| replicas.has_enough(terms)));
-        if enough { Ok(()) } else { Err(ErrorCode::NotEnoughReplicas) }
+        let enough = |replicas: &Replicas| replicas.is_alone() || self.on_terms(|terms| replicas.has_enough(terms));
+        if core.replicas.as_ref().is_some_and(enough) { Ok(()) } else { Err(ErrorCode::NotEnoughReplicas) }
     }
 
     /// Resolves when everything below `end` is on this leader's stable storage.
