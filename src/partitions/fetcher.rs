@@ -7,6 +7,7 @@
 
 mod messages;
 mod pauses;
+mod session;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,11 +16,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
+use kafka_protocol::messages::FetchResponse;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::messages::Fetched;
 use self::pauses::Pauses;
+use self::session::Session;
 use super::partition::{FetchPosition, FollowFailure};
 use super::{Partition, Partitions};
 use crate::config::Config;
@@ -137,6 +140,7 @@ impl Fetchers {
             assignments,
             pauses: Pauses::default(),
             served_last: None,
+            session: Session::default(),
             peer: None,
         };
         let task = self.env.spawn(fetcher.run());
@@ -161,6 +165,8 @@ struct Fetcher {
     pauses: Pauses,
     /// The last partition that an answer had records of: the next request begins behind it, so that none starves.
     served_last: Option<TopicIdPartition>,
+    /// What the leader knows of what is fetched.
+    session: Session,
     peer: Option<Peer>,
 }
 
@@ -182,9 +188,15 @@ impl Fetcher {
             }
             match self.fetch(&assignment, &asked).await {
                 None => {}
-                Some(Ok(fetched)) => {
+                Some(Ok(answer)) => {
                     failures = 0;
-                    self.take_over(&assignment, asked, fetched).await;
+                    let positions = asked.iter().map(|(id, (_, at))| (id, at));
+                    self.session.answered(ErrorCode::from_code(answer.error_code), answer.session_id, positions);
+                    match messages::fetched(answer) {
+                        Ok(fetched) => self.take_over(&assignment, asked, fetched).await,
+                        // The next request begins another session.
+                        Err(code) => tracing::debug!(leader = %self.leader, %code, "a fetch session ended"),
+                    }
                 }
                 Some(Err(failed)) => {
                     // Once is news; a leader that has died is fenced, and then nobody follows it any more.
@@ -193,6 +205,7 @@ impl Fetcher {
                     }
                     failures += 1;
                     self.peer = None;
+                    self.session.end();
                     let pause = pauses::length(failures, self.backoff());
                     if !self.sleep(pause).await {
                         return;
@@ -247,26 +260,23 @@ impl Fetcher {
         let address = assignment.address.clone()?;
         if self.peer.as_ref().is_none_or(|peer| *peer.address() != address) {
             self.peer = Some(Peer::new(&self.env, address, &format!("broker-{}-fetcher", self.node)));
+            self.session.end();
         }
         self.peer.clone()
     }
 
     /// `None` if the request was given up, because partitions were added that should not wait for it.
-    async fn fetch(
-        &mut self,
-        assignment: &Assignment,
-        asked: &Asked,
-    ) -> Option<Result<Vec<(TopicIdPartition, Fetched)>, PeerFailed>> {
+    async fn fetch(&mut self, assignment: &Assignment, asked: &Asked) -> Option<Result<FetchResponse, PeerFailed>> {
         let peer = self.peer(assignment)?;
         let config = self.config.load_full();
         let replica = (self.node, assignment.broker_epoch);
-        let request = messages::fetch(config.broker(), replica, asked, self.served_last);
+        let request = messages::fetch(config.broker(), replica, asked, self.served_last, &self.session);
         let patience = Duration::from_millis(config.broker().replica_socket_timeout_ms.max(1) as u64);
         let mut call = std::pin::pin!(peer.call(messages::VERSION, &request, patience));
         loop {
             tokio::select! {
                 biased;
-                answer = &mut call => return Some(answer.map(messages::fetched)),
+                answer = &mut call => return Some(answer),
                 changed = self.assignments.changed() => {
                     changed.ok()?;
                     if !self.assignments.borrow().exceeds(assignment) {
@@ -274,8 +284,11 @@ impl Fetcher {
                     }
                     let answer = self.env.timeout(PATIENCE, &mut call).await;
                     // The connection ends with the request: the leader need not answer it any more.
-                    self.peer = self.peer.take().filter(|_| answer.is_some());
-                    return answer.map(|answer| answer.map(messages::fetched));
+                    if answer.is_none() {
+                        self.peer = None;
+                        self.session.end();
+                    }
+                    return answer;
                 }
             }
         }
@@ -309,6 +322,8 @@ impl Fetcher {
         for (partition, at, outcome) in join_all(outcomes).await {
             self.settle(&partition, &at, outcome);
         }
+        // What the answer does not name has no news: nothing is wrong with it.
+        asked.keys().for_each(|id| self.pauses.end(*id));
         for (partition, at) in out_of_range {
             let outcome = self.begin_anew(assignment, &partition, &at).await;
             self.settle(&partition, &at, outcome);
@@ -325,16 +340,14 @@ impl Fetcher {
             // An image with the next epoch is on its way.
             Err(Outcome::Refused(ErrorCode::FencedLeaderEpoch)) => self.pauses.until_next_epoch(id, at.epoch),
             Err(outcome) => {
-                let first = self.pauses.fail(id, at.epoch, now, backoff);
+                self.pauses.fail(id, at.epoch, now, backoff);
                 let leader = self.leader;
                 match outcome {
                     Outcome::Failed(failure) => {
                         tracing::warn!(partition = ?partition, %leader, ?failure, "what the leader sent was not taken");
                     }
-                    Outcome::Refused(code) if first => {
-                        tracing::info!(partition = ?partition, %leader, %code, "the leader refuses a fetch");
-                    }
-                    outcome => tracing::debug!(partition = ?partition, %leader, ?outcome, "a fetch failed again"),
+                    // Often it has not heard yet that it leads.
+                    outcome => tracing::debug!(partition = ?partition, %leader, ?outcome, "the leader refuses a fetch"),
                 }
             }
         }

@@ -30,7 +30,7 @@ impl IsrChanges {
     pub async fn run(self) {
         let mut retry = RETRY_MIN;
         loop {
-            let proposing = self.partitions.neighbours().proposals(PROPOSALS_MAX).await;
+            let proposing = self.partitions.neighbours().proposing.take(PROPOSALS_MAX).await;
             retry = match self.propose(proposing).await {
                 true => {
                     self.env.sleep(retry).await;
@@ -59,7 +59,7 @@ impl IsrChanges {
         for ((partition, proposal), answer) in partitions.iter().zip(&proposals).zip(&answers) {
             if partition.isr_answered(proposal, answer) {
                 again = true;
-                self.partitions.neighbours().propose(partition.id());
+                self.partitions.neighbours().proposing.add(partition.id());
             }
         }
         again

@@ -11,6 +11,7 @@ mod isr;
 mod log_dirs;
 mod neighbours;
 mod partition;
+mod placements;
 mod producers;
 mod reconciler;
 mod replicas;
@@ -36,6 +37,7 @@ pub use partition::{
     AppendRefused, Assumed, Divergence, FetchPosition, FollowFailure, FromLeader, Isolation, LogOffsets, Meters,
     Origin, Partition, Read, ReadAsk,
 };
+pub use placements::Placements;
 pub use producers::ActiveProducer;
 pub use reconciler::Reconciler;
 pub use replicas::FollowerFetch;

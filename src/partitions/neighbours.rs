@@ -1,7 +1,7 @@
-//! The brokers around this one, as every partition sees them; and the way of an ISR change from a partition to the
-//! task that sends it.
+//! The brokers around this one, as every partition sees them; and the way of what a partition has to tell the
+//! controller to the task that tells it.
 //!
-//! Invariant: a partition is in the queue at most once, so the queue is bounded by the partitions that are hosted.
+//! Invariant: a partition is in a queue at most once, so a queue is bounded by the partitions that are hosted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +28,35 @@ pub struct ReplicationFigures {
     pub bytes_out: AtomicU64,
 }
 
+/// Partitions that have something to tell.
+#[derive(Default)]
+pub struct IdQueue {
+    ids: Mutex<BTreeSet<TopicIdPartition>>,
+    added: Notify,
+}
+
+impl IdQueue {
+    pub fn add(&self, id: TopicIdPartition) {
+        self.ids.lock().insert(id);
+        self.added.notify_one();
+    }
+
+    /// Waits for partitions and takes at most `count_max` of them.
+    pub async fn take(&self, count_max: usize) -> Vec<TopicIdPartition> {
+        loop {
+            {
+                let mut ids = self.ids.lock();
+                let taken: Vec<_> = ids.iter().take(count_max).copied().collect();
+                if !taken.is_empty() {
+                    ids.retain(|id| taken.binary_search(id).is_err());
+                    return taken;
+                }
+            }
+            self.added.notified().await;
+        }
+    }
+}
+
 /// See the file's head.
 pub struct Neighbours {
     pub node: BrokerId,
@@ -35,8 +64,10 @@ pub struct Neighbours {
     pub lag_ms_max: Millis,
     pub figures: ReplicationFigures,
     active: ArcSwap<ActiveBrokers>,
-    changing: Mutex<BTreeSet<TopicIdPartition>>,
-    changed: Notify,
+    /// Partitions with an ISR change to propose.
+    pub proposing: IdQueue,
+    /// Partitions that are not in the directory in which the controller believes them.
+    pub misplaced: IdQueue,
 }
 
 impl Neighbours {
@@ -47,8 +78,8 @@ impl Neighbours {
             lag_ms_max: lag.as_millis() as Millis,
             figures: ReplicationFigures::default(),
             active: ArcSwap::default(),
-            changing: Mutex::default(),
-            changed: Notify::new(),
+            proposing: IdQueue::default(),
+            misplaced: IdQueue::default(),
         })
     }
 
@@ -61,30 +92,6 @@ impl Neighbours {
     pub fn set_active(&self, active: ActiveBrokers) {
         if **self.active.load() != active {
             self.active.store(Arc::new(active));
-        }
-    }
-
-    /// The partition has an ISR change to propose.
-    pub fn propose(&self, id: TopicIdPartition) {
-        self.changing.lock().insert(id);
-        self.changed.notify_one();
-    }
-
-    /// Waits for ISR changes and takes at most `count_max` of them.
-    pub async fn proposals(&self, count_max: usize) -> Vec<TopicIdPartition> {
-        loop {
-            let taken: Vec<_> = {
-                let mut changing = self.changing.lock();
-                let mut taken = Vec::new();
-                while let Some(id) = if taken.len() < count_max { changing.pop_first() } else { None } {
-                    taken.push(id);
-                }
-                taken
-            };
-            if !taken.is_empty() {
-                return taken;
-            }
-            self.changed.notified().await;
         }
     }
 }

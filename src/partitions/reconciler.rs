@@ -2,10 +2,10 @@
 //! a time.
 //!
 //! Invariants: a partition is hosted at most once; a log whose topic id is in no image belongs to a deleted topic and
-//! is deleted; `reconciled` moves only after every partition of an image is in its role. While a directory is lost, a
-//! partition of the first image without a log is taken to lie there: it is offline, and never begun anew. Nothing is
-//! hosted before the image that has this life of the broker: an older one may lack topics whose logs are here, or name
-//! this broker the leader of an epoch that an earlier life of it held.
+//! is deleted; `reconciled` moves only after every partition of an image is in its role. A log is begun in the directory
+//! that the controller names; if that is not there, or a directory is lost and none is named, the partition is offline.
+//! Nothing is hosted before the image that has this life of the broker: an older one may lack topics whose logs are
+//! here, or name this broker the leader of an epoch that an earlier life of it held.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +19,7 @@ use super::{Assumed, Partition, PartitionEvent, Partitions};
 use crate::config::{Config, TopicSettings};
 use crate::env::Env;
 use crate::ids::{KafkaUuid, TopicId, TopicIdPartition, TopicName};
-use crate::metadata::{ClusterImage, PartitionRegistration, ResourceKind};
+use crate::metadata::{ClusterImage, PartitionRegistration, ResourceKind, directory};
 use crate::storage::dirs::DataDir;
 use crate::storage::log::PartitionLog;
 
@@ -136,11 +136,16 @@ impl Reconciler {
                 partition
             }
             Err(_) => {
-                let partition = Arc::new(self.take_up(id, topic, settings));
+                let assigned = registration.directory(self.partitions.node());
+                let partition = Arc::new(self.take_up(id, topic, assigned, settings));
                 self.partitions.0.hosted.write().insert(id, partition.clone());
                 partition
             }
         };
+        let assigned = registration.directory(self.partitions.node());
+        if partition.directory().is_some_and(|here| here != assigned) {
+            self.partitions.neighbours().misplaced.add(id);
+        }
         match partition.assume(registration) {
             Some(Assumed::Leading(epoch)) => self.events.push(PartitionEvent::Leading(partition, epoch)),
             Some(Assumed::Following(epoch)) => self.events.push(PartitionEvent::Following(partition, epoch)),
@@ -148,8 +153,22 @@ impl Reconciler {
         }
     }
 
-    fn take_up(&mut self, id: TopicIdPartition, topic: &TopicName, settings: &Arc<TopicSettings>) -> Partition {
-        let stored = self.found.remove(&id).or_else(|| if self.missing { None } else { self.begin_log(id, topic) });
+    fn take_up(
+        &mut self,
+        id: TopicIdPartition,
+        topic: &TopicName,
+        assigned: KafkaUuid,
+        settings: &Arc<TopicSettings>,
+    ) -> Partition {
+        let stored = self.found.remove(&id).or_else(|| {
+            let home = if directory::is_reserved(assigned) {
+                if self.missing { None } else { self.roomiest() }
+            } else {
+                // The log lies, or is to lie, in a directory that is not there any more: it is offline.
+                self.healthy().find(|directory| directory.id == assigned)
+            };
+            self.begin_log(id, topic, home?)
+        });
         let neighbours = self.partitions.neighbours();
         match stored {
             Some(log) => Partition::host(&self.env, neighbours, topic.clone(), log, settings.clone()),
@@ -157,14 +176,18 @@ impl Reconciler {
         }
     }
 
-    fn begin_log(&self, id: TopicIdPartition, topic: &TopicName) -> Option<PartitionLog> {
+    fn begin_log(&self, id: TopicIdPartition, topic: &TopicName, home: &DataDir) -> Option<PartitionLog> {
         // The log's row is queued before any batch of it, so it needs no wait of its own.
-        let begun = self.roomiest()?.create_log(id, |_| {});
+        let begun = home.create_log(id, |_| {});
         begun
             .inspect_err(|poison| {
                 tracing::error!(topic = %topic, partition = id.partition, %poison, "cannot create a log");
             })
             .ok()
+    }
+
+    fn healthy(&self) -> impl Iterator<Item = &Arc<DataDir>> {
+        self.partitions.0.directories.iter().filter(|directory| directory.engine().poison().is_none())
     }
 
     /// The healthy directory that hosts the fewest partitions (Kafka's rule for a new log); a cordoned one only if
@@ -173,9 +196,7 @@ impl Reconciler {
         let config = self.config.load();
         let cordoned = &config.broker().cordoned_log_dirs;
         let is_cordoned = |path: &Path| cordoned.iter().any(|one| one == "*" || Path::new(one) == path);
-        let directories = self.partitions.0.directories.iter();
-        let healthy = directories.filter(|directory| directory.engine().poison().is_none());
-        healthy.min_by_key(|directory| (is_cordoned(&absolute(&directory.path)), directory.logs_open()))
+        self.healthy().min_by_key(|directory| (is_cordoned(&absolute(&directory.path)), directory.logs_open()))
     }
 
     fn drop_unwanted(&mut self, wanted: &BTreeSet<TopicIdPartition>) {

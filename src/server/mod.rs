@@ -39,7 +39,7 @@ use crate::metadata::{
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
 use crate::partitions::{
-    Cleaner, DiskWatch, IsrChanges, Neighbours, Partitions, Reconciler, RetentionSweep, shrink_isrs,
+    Cleaner, DiskWatch, IsrChanges, Neighbours, Partitions, Placements, Reconciler, RetentionSweep, shrink_isrs,
 };
 use crate::storage::dirs::NotTaken;
 
@@ -134,8 +134,8 @@ impl Server {
         env.spawn(sweep.run());
         env.spawn(DiskWatch { env: env.clone(), partitions: partitions.clone() }.run());
         env.spawn(shrink_isrs(env.clone(), partitions.clone()));
-        let (partitions_here, metadata_here) = (partitions.clone(), metadata.clone());
-        env.spawn(IsrChanges { env: env.clone(), partitions: partitions_here, metadata: metadata_here }.run());
+        let reports = (env.clone(), partitions.clone(), metadata.clone());
+        env.spawn(tell_controller(reports));
         if shared_config.load().broker().log_cleaner_enable {
             let partitions = partitions.clone();
             env.spawn(Cleaner { env: env.clone(), partitions, config: shared_config.clone() }.run());
@@ -232,6 +232,13 @@ async fn show_stage(mut stages: watch::Receiver<Stage>, collector: Arc<Collector
             return;
         }
     }
+}
+
+/// Tells the controller of ISRs and of directories, for ever.
+async fn tell_controller((env, partitions, metadata): (Env, Partitions, Metadata)) {
+    let isrs = IsrChanges { env: env.clone(), partitions: partitions.clone(), metadata: metadata.clone() };
+    let placements = Placements { env, partitions, metadata };
+    tokio::join!(isrs.run(), placements.run());
 }
 
 /// Has the network follow the settings, for ever.

@@ -23,6 +23,7 @@ use crate::api::fetch_session::{FetchKey, FetchPlan, News, SessionAsk, Wanted};
 use crate::api::{Body, Context, Reply, Services};
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, Offset, TopicIdPartition};
+use crate::metadata::ClusterImage;
 use crate::partitions::{FetchWait, FollowerFetch, Isolation, Partition, ReadAsk};
 
 /// Kafka's debugging consumer reads up to the log end.
@@ -50,6 +51,8 @@ struct Fetch {
     bytes_max: usize,
     bytes_min: usize,
     wanted: Vec<(FetchKey, Wanted)>,
+    /// Where what is wanted is hosted, in the same order.
+    hosted: Vec<Result<Arc<Partition>, ErrorCode>>,
 }
 
 pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
@@ -71,6 +74,8 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
     let bytes_max = bytes_max(ctx, &request, follower.is_some());
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let FetchPlan { session_id, session, incremental, wanted } = plan;
+    let image = ctx.services.metadata.image();
+    let hosted = wanted.iter().map(|(key, _)| hosted(ctx, &image, key)).collect();
     let fetch = Fetch {
         services: ctx.services.clone(),
         version,
@@ -80,6 +85,7 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
         bytes_max,
         bytes_min: (request.min_bytes.max(0) as usize).min(bytes_max),
         wanted,
+        hosted,
     };
     let ctx = ctx.clone();
     Reply::Later(Box::pin(async move {
@@ -187,6 +193,16 @@ fn news_of(part: &FetchedPartition) -> News {
     }
 }
 
+fn hosted(ctx: &Context, image: &ClusterImage, key: &FetchKey) -> Result<Arc<Partition>, ErrorCode> {
+    let topic = if ctx.request.version >= 13 {
+        image.topics.by_id(key.topic_id.into()).ok_or(ErrorCode::UnknownTopicId)?
+    } else {
+        image.topics.by_name(&key.topic).ok_or(ErrorCode::UnknownTopicOrPartition)?
+    };
+    topic.partition(key.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    ctx.services.partitions.hosted(TopicIdPartition { topic: topic.id, partition: key.partition })
+}
+
 impl Fetch {
     /// Reads; if there is not enough yet, waits for news of the partitions and reads again, until `wait` is over.
     async fn run(&self, wait: Duration) -> Vec<FetchedPartition> {
@@ -218,39 +234,25 @@ impl Fetch {
         }
     }
 
-    fn partition(&self, key: &FetchKey) -> Result<Arc<Partition>, ErrorCode> {
-        let image = self.services.metadata.image();
-        let topic = if self.version >= 13 {
-            image.topics.by_id(key.topic_id.into()).ok_or(ErrorCode::UnknownTopicId)?
-        } else {
-            image.topics.by_name(&key.topic).ok_or(ErrorCode::UnknownTopicOrPartition)?
-        };
-        if usize::try_from(key.partition).map_or(true, |index| index >= topic.partitions.len()) {
-            return Err(ErrorCode::UnknownTopicOrPartition);
-        }
-        self.services.partitions.hosted(TopicIdPartition { topic: topic.id, partition: key.partition })
+    fn partitions(&self) -> impl Iterator<Item = (&Wanted, &Arc<Partition>)> {
+        let found = self.wanted.iter().zip(&self.hosted);
+        found.filter_map(|((_, wanted), hosted)| Some((wanted, hosted.as_ref().ok()?)))
     }
 
     /// Registers with every partition; false if one cannot be watched, so that a read will tell why.
     fn watch(&self, waiting: &Arc<FetchWait>) -> bool {
-        let mut watched = true;
-        for (key, _) in &self.wanted {
-            match self.partition(key) {
-                Ok(partition) => {
-                    partition.watch(waiting);
-                    if self.isolation == Isolation::LogEnd {
-                        partition.watch_end(waiting);
-                    }
-                }
-                Err(_) => watched = false,
+        for (_, partition) in self.partitions() {
+            partition.watch(waiting);
+            if self.isolation == Isolation::LogEnd {
+                partition.watch_end(waiting);
             }
         }
-        watched
+        self.hosted.iter().all(Result::is_ok)
     }
 
     fn any_lost(&self) -> bool {
         let leader_only = self.leader_only();
-        self.wanted.iter().any(|(key, _)| self.partition(key).map_or(true, |found| !found.serves(leader_only)))
+        self.hosted.iter().any(|hosted| hosted.as_ref().map_or(true, |found| !found.serves(leader_only)))
     }
 
     fn leader_only(&self) -> bool {
@@ -259,14 +261,14 @@ impl Fetch {
 
     /// True if an answer would now say enough.
     fn has_news(&self) -> bool {
-        self.readable() >= self.bytes_min.max(1) || self.wanted.iter().any(|(key, wanted)| self.is_behind(key, wanted))
+        let behind = || self.partitions().any(|(wanted, partition)| self.is_behind(wanted, partition));
+        self.readable() >= self.bytes_min.max(1) || (self.follower.is_some() && behind())
     }
 
     /// True if a follower should hear of this partition though there are no records for it.
-    fn is_behind(&self, key: &FetchKey, wanted: &Wanted) -> bool {
+    fn is_behind(&self, wanted: &Wanted, partition: &Partition) -> bool {
         let log_start = if wanted.log_start < 0 { Offset::MAX } else { wanted.log_start };
-        self.follower.is_some()
-            && self.partition(key).is_ok_and(|found| found.has_news_for(wanted.high_watermark, log_start))
+        self.follower.is_some() && partition.has_news_for(wanted.high_watermark, log_start)
     }
 
     fn count(&self, partitions: &[FetchedPartition]) {
@@ -279,14 +281,10 @@ impl Fetch {
     }
 
     fn readable(&self) -> usize {
-        let mut bytes = 0;
-        for (key, wanted) in &self.wanted {
-            if let Ok(partition) = self.partition(key) {
-                let most = wanted.bytes_max.max(0) as usize;
-                bytes += partition.readable_bytes(wanted.offset, most, self.isolation);
-            }
-        }
-        bytes
+        let bytes = self.partitions().map(|(wanted, partition)| {
+            partition.readable_bytes(wanted.offset, wanted.bytes_max.max(0) as usize, self.isolation)
+        });
+        bytes.sum()
     }
 
     /// One round over all partitions. True if the answer must not wait. The first round takes note of how far a
@@ -294,14 +292,15 @@ impl Fetch {
     async fn read(&self, first: bool) -> (Vec<FetchedPartition>, bool) {
         let mut parts = Vec::with_capacity(self.wanted.len());
         let (mut bytes, mut urgent) = (0usize, false);
-        for (key, wanted) in &self.wanted {
-            let part = match self.read_one(key, wanted, bytes, first).await {
-                Ok(part) => part,
-                Err(error) => FetchedPartition::refused(key.clone(), error),
+        for ((key, wanted), hosted) in self.wanted.iter().zip(&self.hosted) {
+            let part = match hosted {
+                Ok(partition) => self.read_one(key, wanted, partition, (bytes, first)).await,
+                Err(error) => Err(*error),
             };
+            let part = part.unwrap_or_else(|error| FetchedPartition::refused(key.clone(), error));
             bytes += part.bytes();
             urgent |= part.error.is_error() || part.diverging.is_some() || part.preferred.is_some();
-            urgent |= self.is_behind(key, wanted);
+            urgent |= part.source.as_ref().is_some_and(|partition| self.is_behind(wanted, partition));
             parts.push(part);
         }
         (parts, urgent || bytes >= self.bytes_min)
@@ -311,10 +310,9 @@ impl Fetch {
         &self,
         key: &FetchKey,
         wanted: &Wanted,
-        bytes: usize,
-        first: bool,
+        partition: &Arc<Partition>,
+        (bytes, first): (usize, bool),
     ) -> Result<FetchedPartition, ErrorCode> {
-        let partition = self.partition(key)?;
         if self.follower.is_none() {
             partition.meters.fetch_requests.fetch_add(1, Ordering::Relaxed);
         }
@@ -353,7 +351,7 @@ impl Fetch {
             diverging: read.diverging,
             preferred,
             batches: read.batches,
-            source: Some(partition),
+            source: Some(partition.clone()),
         })
     }
 }

@@ -1,9 +1,7 @@
 //! What a follower says to its leader, in Kafka's words: Fetch and ListOffsets.
-//!
-//! Without a fetch session for now: every request names every partition.
 
 use bytes::Bytes;
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{
@@ -12,6 +10,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::Asked;
+use super::session::Session;
 use crate::config::BrokerSettings;
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicIdPartition};
@@ -24,9 +23,6 @@ pub(super) const LIST_OFFSETS_VERSION: i16 = 7;
 /// Timestamps with a meaning of their own.
 pub(super) const LATEST: i64 = -1;
 pub(super) const EARLIEST: i64 = -2;
-
-/// `FetchMetadata.FINAL_EPOCH`: no session.
-const NO_SESSION: i32 = -1;
 
 /// What a leader says of one partition.
 pub(super) enum Fetched {
@@ -41,14 +37,16 @@ impl Fetched {
     }
 }
 
-/// A request for everything in `asked`, beginning behind `after`.
+/// A request for everything in `asked`, beginning behind `after`, in `session`.
 pub(super) fn fetch(
     settings: &BrokerSettings,
     (node, broker_epoch): (BrokerId, i64),
     asked: &Asked,
     after: Option<TopicIdPartition>,
+    session: &Session,
 ) -> FetchRequest {
-    let (first, second): (Vec<_>, Vec<_>) = asked.iter().partition(|(id, _)| after.is_none_or(|after| **id > after));
+    let named = asked.iter().filter(|(id, (_, at))| session.names(id, at));
+    let (first, second): (Vec<_>, Vec<_>) = named.partition(|(id, _)| after.is_none_or(|after| **id > after));
     let mut topics: Vec<FetchTopic> = Vec::new();
     for (id, (partition, at)) in first.into_iter().chain(second) {
         let wanted = FetchPartition::default()
@@ -65,24 +63,43 @@ pub(super) fn fetch(
             None => topics.push(FetchTopic::default().with_topic_id(topic_id).with_partitions(vec![wanted])),
         }
     }
+    let reference = session.refer(|id| asked.contains_key(id));
     let replica = ReplicaState::default().with_replica_id(WireBrokerId(node.0)).with_replica_epoch(broker_epoch);
     FetchRequest::default()
         .with_replica_state(replica)
         .with_max_wait_ms(settings.replica_fetch_wait_max_ms)
         .with_min_bytes(settings.replica_fetch_min_bytes)
         .with_max_bytes(settings.replica_fetch_response_max_bytes)
-        .with_session_epoch(NO_SESSION)
+        .with_session_id(reference.id)
+        .with_session_epoch(reference.epoch)
         .with_topics(topics)
+        .with_forgotten_topics_data(forgotten(&reference.forgotten))
 }
 
-/// What the answer says, partition by partition.
-pub(super) fn fetched(answer: FetchResponse) -> Vec<(TopicIdPartition, Fetched)> {
+fn forgotten(ids: &[TopicIdPartition]) -> Vec<ForgottenTopic> {
+    let mut topics: Vec<ForgottenTopic> = Vec::new();
+    for id in ids {
+        let topic_id = id.topic.into();
+        match topics.last_mut().filter(|topic| topic.topic_id == topic_id) {
+            Some(topic) => topic.partitions.push(id.partition),
+            None => topics.push(ForgottenTopic::default().with_topic_id(topic_id).with_partitions(vec![id.partition])),
+        }
+    }
+    topics
+}
+
+/// What the answer says, partition by partition. What it does not name has no news. The error is that of the session.
+pub(super) fn fetched(answer: FetchResponse) -> Result<Vec<(TopicIdPartition, Fetched)>, ErrorCode> {
+    let code = ErrorCode::from_code(answer.error_code);
+    if code.is_error() {
+        return Err(code);
+    }
     let mut parts = Vec::new();
     for topic in answer.responses {
         let id = |partition| TopicIdPartition { topic: topic.topic_id.into(), partition };
         parts.extend(topic.partitions.into_iter().map(|data| (id(data.partition_index), fetched_partition(data))));
     }
-    parts
+    Ok(parts)
 }
 
 fn fetched_partition(data: PartitionData) -> Fetched {

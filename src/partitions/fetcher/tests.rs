@@ -128,6 +128,7 @@ impl Stage {
             assignments,
             pauses: Pauses::default(),
             served_last: None,
+            session: Session::default(),
             peer: None,
         };
         env.spawn(fetcher.run());

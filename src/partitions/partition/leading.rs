@@ -126,8 +126,8 @@ impl Partition {
         replicas.note_fetch(fetch, log.log_end(), self.now_ms());
         let high_watermark = core.high_watermark;
         if self.on_terms(|terms| replicas.propose_joining(fetch.id, high_watermark, terms)) {
-            tracing::info!(partition = %self.name(), follower = %fetch.id, "a follower has caught up and is to join the ISR");
-            self.neighbours.propose(self.id);
+            tracing::debug!(partition = %self.name(), follower = %fetch.id, "a follower has caught up and is to join the ISR");
+            self.neighbours.proposing.add(self.id);
         }
         self.reconsider(core);
         self.reconsider_deletions(core);
@@ -141,7 +141,7 @@ impl Partition {
         if !leaving.is_empty() {
             let log_end = log.log_end();
             tracing::info!(partition = %self.name(), ?leaving, log_end, "followers lag and are to leave the ISR");
-            self.neighbours.propose(self.id);
+            self.neighbours.proposing.add(self.id);
         }
         // One that was caught up within the lag time no longer is, or a broker was fenced: neither is waited for.
         self.reconsider(&mut core);
