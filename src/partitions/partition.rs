@@ -26,7 +26,7 @@ use crate::ids::{KafkaUuid, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicI
 use crate::records::{self, BatchHeader, Checked, Compression, ProduceRefused, ProduceRules, Timestamps};
 use crate::sabotage;
 use crate::storage::engine::Poisoned;
-use crate::storage::log::{Appended, Batches, ColdRead, FoundRecord, Incoming, PartitionLog};
+use crate::storage::log::{Appended, Batches, ColdRead, FoundRecord, Incoming, PartitionLog, ReadFailure};
 use crate::storage::reserve::Claim;
 use crate::storage::retention::RetentionSettings;
 
@@ -130,6 +130,7 @@ pub struct Meters {
     pub fetch_requests: AtomicU64,
     pub failed_produce: AtomicU64,
     pub failed_fetch: AtomicU64,
+    pub corrupt_reads: AtomicU64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -370,10 +371,7 @@ impl Partition {
             Planned::Found(offsets, batches) => (offsets, Ok(batches)),
             Planned::Cold(offsets, work) => (offsets, self.env.blocking(move || work.run()).await),
         };
-        let batches = planned.map_err(|poison| {
-            tracing::error!(partition = %self.name(), %poison, "cannot read from disk");
-            ErrorCode::KafkaStorageError
-        })?;
+        let batches = planned.map_err(|failure| self.unreadable(&failure))?;
         Ok(Read { batches, offsets, diverging: None })
     }
 
@@ -423,7 +421,7 @@ impl Partition {
         leader_epoch: LeaderEpoch,
     ) -> Result<Option<FoundRecord>, ErrorCode> {
         let lookup = self.timestamps(isolation, leader_epoch)?;
-        self.env.blocking(move || lookup.at_or_after(target)).await.map_err(|_| ErrorCode::KafkaStorageError)
+        self.env.blocking(move || lookup.at_or_after(target)).await.map_err(|failure| self.unreadable(&failure))
     }
 
     /// The first record with the largest timestamp (KIP-734).
@@ -433,7 +431,16 @@ impl Partition {
         leader_epoch: LeaderEpoch,
     ) -> Result<Option<FoundRecord>, ErrorCode> {
         let lookup = self.timestamps(isolation, leader_epoch)?;
-        self.env.blocking(move || lookup.largest()).await.map_err(|_| ErrorCode::KafkaStorageError)
+        self.env.blocking(move || lookup.largest()).await.map_err(|failure| self.unreadable(&failure))
+    }
+
+    /// Tells of a read that gave nothing; what the client is told.
+    fn unreadable(&self, failure: &ReadFailure) -> ErrorCode {
+        if matches!(failure, ReadFailure::Corrupt(_)) {
+            self.meters.corrupt_reads.fetch_add(1, Ordering::Relaxed);
+        }
+        tracing::error!(partition = %self.name(), %failure, "cannot read from disk");
+        failure.code()
     }
 
     fn timestamps(
