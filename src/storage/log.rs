@@ -52,7 +52,8 @@ impl LogHome {
     }
 }
 
-/// A batch that passed validation, about to be appended by the leader.
+/// A batch that passed validation, about to be appended by the leader. Its CRC was compared with it: what covers the
+/// batch on the disk is computed from that.
 pub struct Incoming {
     pub batch: Bytes,
     pub checked: Checked,
@@ -249,7 +250,7 @@ impl PartitionLog {
         self.state.high_watermark = high_watermark;
         self.home.reserve.note(stamped.len() as u64);
         self.home.tail.push(self.number, base, next, stamped.clone());
-        write.put(Family::Batches, keys::batch(self.number, base), stamped);
+        write.put_checked(keys::batch(self.number, base), stamped);
         self.put_state(&mut write);
         self.home.engine.submit(write.when_done(done)).map_err(|_| ErrorCode::KafkaStorageError)?;
         let append_time_ms = append_time_ms.unwrap_or(records::NO_TIMESTAMP);
