@@ -363,16 +363,34 @@ impl Partition {
     }
 
     /// Reads whole batches below the isolation's bound.
-    pub async fn read(&self, ask: ReadAsk) -> Result<Read, ErrorCode> {
-        let (offsets, planned) = match self.plan_read(&ask)? {
-            Planned::Diverges(offsets, diverging) => {
-                return Ok(Read { batches: Vec::new(), offsets, diverging: Some(diverging) });
+    pub async fn read(self: &Arc<Self>, ask: ReadAsk) -> Result<Read, ErrorCode> {
+        if let Some(read) = self.read_now(&ask) {
+            return read;
+        }
+        let partition = self.clone();
+        self.env.blocking(move || partition.read_blocking(&ask)).await
+    }
+
+    /// The same, if the disk is not needed for it.
+    pub fn read_now(&self, ask: &ReadAsk) -> Option<Result<Read, ErrorCode>> {
+        match self.plan_read(ask) {
+            Ok(Planned::Cold(..)) => None,
+            Ok(Planned::Diverges(offsets, diverging)) => {
+                Some(Ok(Read { batches: Vec::new(), offsets, diverging: Some(diverging) }))
             }
-            Planned::Found(offsets, batches) => (offsets, Ok(batches)),
-            Planned::Cold(offsets, work) => (offsets, self.env.blocking(move || work.run()).await),
+            Ok(Planned::Found(offsets, batches)) => Some(Ok(Read { batches, offsets, diverging: None })),
+            Err(code) => Some(Err(code)),
+        }
+    }
+
+    /// The same, from the disk if need be. Blocking.
+    pub fn read_blocking(&self, ask: &ReadAsk) -> Result<Read, ErrorCode> {
+        let (offsets, batches, diverging) = match self.plan_read(ask)? {
+            Planned::Cold(offsets, work) => (offsets, work.run().map_err(|failure| self.unreadable(&failure))?, None),
+            Planned::Found(offsets, batches) => (offsets, batches, None),
+            Planned::Diverges(offsets, diverging) => (offsets, Vec::new(), Some(diverging)),
         };
-        let batches = planned.map_err(|failure| self.unreadable(&failure))?;
-        Ok(Read { batches, offsets, diverging: None })
+        Ok(Read { batches, offsets, diverging })
     }
 
     fn plan_read(&self, ask: &ReadAsk) -> Result<Planned, ErrorCode> {

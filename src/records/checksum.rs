@@ -63,8 +63,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn joining_is_as_good_as_computing(bytes in prop::collection::vec(any::<u8>(), 0..5000), at: prop::sample::Index) {
-            let (first, second) = bytes.split_at(at.index(bytes.len() + 1));
+        fn joining_is_as_good_as_computing(bytes in prop::collection::vec(any::<u8>(), 0..5000), at: u16) {
+            let (first, second) = bytes.split_at(usize::from(at) % (bytes.len() + 1));
             let sum = joined(crc32c::crc32c(first), crc32c::crc32c(second), second.len());
             prop_assert_eq!(sum, crc32c::crc32c(&bytes));
         }

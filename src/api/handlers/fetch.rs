@@ -20,7 +20,7 @@ use crate::api::fetch_session::{FetchKey, FetchPlan, News, SessionAsk, Wanted};
 use crate::api::{Body, Context, Reply, Services};
 use crate::error::ErrorCode;
 use crate::ids::TopicIdPartition;
-use crate::partitions::{FetchWait, Isolation, Partition, ReadAsk};
+use crate::partitions::{FetchWait, Isolation, Partition, Read, ReadAsk};
 
 /// Kafka's debugging consumer reads up to the log end.
 const DEBUGGING_CONSUMER: i32 = -2;
@@ -57,14 +57,14 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
     let bytes_max = (request.max_bytes.min(limit).max(0) as usize).min(ctx.fetch_bytes_max());
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let FetchPlan { session_id, session, incremental, wanted } = plan;
-    let fetch = Fetch {
+    let fetch = Arc::new(Fetch {
         services: ctx.services.clone(),
         version,
         isolation,
         bytes_max,
         bytes_min: (request.min_bytes.max(0) as usize).min(bytes_max),
         wanted,
-    };
+    });
     let ctx = ctx.clone();
     Reply::Later(Box::pin(async move {
         let mut partitions = fetch.run(wait).await;
@@ -146,7 +146,7 @@ fn news_of(part: &FetchedPartition) -> News {
 
 impl Fetch {
     /// Reads; if there is not enough yet, waits for news of the partitions and reads again, until `wait` is over.
-    async fn run(&self, wait: Duration) -> Vec<FetchedPartition> {
+    async fn run(self: &Arc<Self>, wait: Duration) -> Vec<FetchedPartition> {
         let (parts, enough) = self.read().await;
         if enough || wait.is_zero() || self.wanted.is_empty() {
             return parts;
@@ -216,37 +216,65 @@ impl Fetch {
     }
 
     /// One round over all partitions. True if the answer must not wait.
-    async fn read(&self) -> (Vec<FetchedPartition>, bool) {
-        let mut parts = Vec::with_capacity(self.wanted.len());
-        let (mut bytes, mut urgent) = (0usize, false);
-        for (key, wanted) in &self.wanted {
-            let part = match self.read_one(key, wanted, bytes).await {
-                Ok(part) => part,
-                Err(error) => FetchedPartition::refused(key.clone(), error),
+    async fn read(self: &Arc<Self>) -> (Vec<FetchedPartition>, bool) {
+        let mut round = Round::default();
+        if !self.read_on(&mut round, |partition, ask| partition.read_now(ask)) {
+            // The first that lies on the disk and all behind it: one hop to a thread that may wait for the disk.
+            let fetch = self.clone();
+            let rest = move || {
+                fetch.read_on(&mut round, |partition, ask| Some(partition.read_blocking(ask)));
+                round
             };
-            bytes += part.bytes();
-            urgent |= part.error.is_error() || part.diverging.is_some();
-            parts.push(part);
+            round = self.services.env.blocking(rest).await;
         }
-        (parts, urgent || bytes >= self.bytes_min)
+        let enough = round.urgent || round.bytes >= self.bytes_min;
+        (round.parts, enough)
     }
 
-    async fn read_one(&self, key: &FetchKey, wanted: &Wanted, bytes: usize) -> Result<FetchedPartition, ErrorCode> {
-        let partition = self.partition(key)?;
-        partition.meters.fetch_requests.fetch_add(1, Ordering::Relaxed);
+    /// Goes on with a round while `read` reads; true if it came to the end.
+    fn read_on(
+        &self,
+        round: &mut Round,
+        read: impl Fn(&Partition, &ReadAsk) -> Option<Result<Read, ErrorCode>>,
+    ) -> bool {
+        for (key, wanted) in &self.wanted[round.parts.len()..] {
+            let partition = self.partition(key);
+            let read = partition
+                .as_ref()
+                .map_or_else(|code| Some(Err(*code)), |partition| read(partition, &self.ask(wanted, round.bytes)));
+            let Some(read) = read else { return false };
+            round.push(self.part(key, partition.ok(), read));
+        }
+        true
+    }
+
+    fn ask(&self, wanted: &Wanted, bytes: usize) -> ReadAsk {
         let left = self.bytes_max.saturating_sub(bytes);
-        let ask = ReadAsk {
+        ReadAsk {
             from: wanted.offset,
             bytes_max: left.min(wanted.bytes_max.max(0) as usize),
             at_least_one: bytes == 0,
             isolation: self.isolation,
             leader_epoch: wanted.leader_epoch,
             last_fetched_epoch: wanted.last_fetched_epoch,
+        }
+    }
+
+    fn part(
+        &self,
+        key: &FetchKey,
+        partition: Option<Arc<Partition>>,
+        read: Result<Read, ErrorCode>,
+    ) -> FetchedPartition {
+        if let Some(partition) = &partition {
+            partition.meters.fetch_requests.fetch_add(1, Ordering::Relaxed);
+            partition.meters.failed_fetch.fetch_add(u64::from(read.is_err()), Ordering::Relaxed);
+        }
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => return FetchedPartition::refused(key.clone(), error),
         };
-        let read = partition.read(ask).await.inspect_err(|_| {
-            partition.meters.failed_fetch.fetch_add(1, Ordering::Relaxed);
-        })?;
-        Ok(FetchedPartition {
+        FetchedPartition {
             key: key.clone(),
             error: ErrorCode::None,
             high_watermark: read.offsets.high_watermark,
@@ -255,7 +283,24 @@ impl Fetch {
             aborted: (self.isolation == Isolation::ReadCommitted).then(Vec::new),
             diverging: read.diverging,
             batches: read.batches,
-            source: Some(partition),
-        })
+            source: partition,
+        }
+    }
+}
+
+/// How far a round over the partitions has come.
+#[derive(Default)]
+struct Round {
+    parts: Vec<FetchedPartition>,
+    bytes: usize,
+    /// The answer must not wait.
+    urgent: bool,
+}
+
+impl Round {
+    fn push(&mut self, part: FetchedPartition) {
+        self.bytes += part.bytes();
+        self.urgent |= part.error.is_error() || part.diverging.is_some();
+        self.parts.push(part);
     }
 }

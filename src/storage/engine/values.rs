@@ -119,8 +119,8 @@ impl<'a> Value<'a> {
         Value { bytes: Cow::Owned(bytes), is_checked: false }
     }
 
-    /// Continues the checksum of a group over it. A batch is covered by its own CRC: to read it once more, on this core,
-    /// would cost more than to write it.
+    /// Continues the checksum of a group over it. A batch is covered by its own CRC: to read it once more, on this
+    /// core, would cost more than to write it.
     fn summed(&self, sum: u32) -> u32 {
         match self.is_checked {
             true => continued_over_batch(sum, &self.bytes),

@@ -1,8 +1,8 @@
 //! What a log reads from disk, off the partition's lock: batches for a fetch, records by their timestamps.
 //!
-//! Invariants: a batch leaves here only if it is, byte for byte, the one that was appended under its key: its CRC covers
-//! what the producer wrote, the key its base offset, its length the row, and the epoch history its leader epoch. A
-//! batch that is not is told as corrupt, each time that it is read, and is never given out.
+//! Invariants: a batch leaves here only if it is, byte for byte, the one that was appended under its key: its CRC
+//! covers what the producer wrote; its base offset is compared with the key, its length with the row, its leader epoch
+//! with the history. A batch that is not is told as corrupt, each time that it is read, and is never given out.
 
 use bytes::Bytes;
 
