@@ -346,7 +346,12 @@ impl Store {
         match floor_of {
             None => rows.seek_to_first(),
             Some(at) => {
-                rows.seek_for_prev(at);
+                // A consumer goes on where a batch begins: an iterator that never turns round is quicker.
+                rows.seek(at);
+                if rows.key() != Some(at.as_slice()) {
+                    rows.status().map_err(failed("seek"))?;
+                    rows.seek_for_prev(at);
+                }
                 if !rows.valid() {
                     rows.status().map_err(failed("seek"))?;
                     rows.seek(at);
