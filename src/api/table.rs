@@ -146,7 +146,8 @@ pub static APIS: &[Api] = &[
     api!(37, "CreatePartitions", 0..=3, Controller, create_partitions(CreatePartitionsRequest)).on(Scope::Both),
     api!(42, "DeleteGroups", 0..=2, Here, delete_groups(DeleteGroupsRequest)),
     api!(43, "ElectLeaders", 0..=2, Controller, elect_leaders(ElectLeadersRequest)).on(Scope::Both),
-    api!(44, "IncrementalAlterConfigs", 0..=1, Controller, incremental_alter_configs(IncrementalAlterConfigsRequest)).on(Scope::Both),
+    api!(44, "IncrementalAlterConfigs", 0..=1, Controller, incremental_alter_configs(IncrementalAlterConfigsRequest))
+        .on(Scope::Both),
     api!(
         45,
         "AlterPartitionReassignments",

@@ -152,6 +152,9 @@ impl TailCache {
         let mut state = self.state.lock();
         let Some(batches) = state.logs.get_mut(&log) else { return };
         let count = batches.partition_point(|cached| cached.base < offset);
+        if count == 0 {
+            return;
+        }
         let bytes: usize = batches.drain(..count).map(|cached| cached.batch.len()).sum();
         if batches.is_empty() {
             state.logs.remove(&log);
