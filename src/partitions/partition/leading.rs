@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Core, Partition, Planned, Read, ReadAsk, Role};
+#[cfg(test)]
+use super::Read;
+use super::{Core, Partition, Planned, ReadAsk, Role};
 use crate::env::BoxFuture;
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset};
@@ -103,22 +105,25 @@ impl Partition {
         decide(&Terms { now_ms: self.now_ms(), active: &active, lag_ms_max: self.neighbours.lag_ms_max, min_isr })
     }
 
-    /// Reads for a follower, and takes its fetch for the acknowledgement of everything before it. Kafka's order: the
+    /// Takes a follower's fetch for the acknowledgement of everything before it, if it is one. Kafka's order: the
     /// leader's epoch, who asks, where the logs part, the offset.
-    pub async fn replicate(&self, ask: ReadAsk, fetch: FollowerFetch) -> Result<Read, ErrorCode> {
-        let planned = {
-            let mut core = self.core.lock();
-            core.check_epoch(ask.leader_epoch, true)?;
-            let replicas = core.replicas.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
-            replicas.check_fetch(&fetch, ask.leader_epoch >= 0)?;
-            let mut planned = core.plan_read(&ask)?;
-            if !matches!(planned, Planned::Diverges(..)) {
-                self.note_fetch(&mut core, &fetch);
-                planned.refresh(core.offsets()?);
-            }
-            planned
-        };
-        self.carry_out(planned).await
+    pub fn acknowledge(&self, ask: &ReadAsk, fetch: &FollowerFetch) -> Result<(), ErrorCode> {
+        let mut core = self.core.lock();
+        core.check_epoch(ask.leader_epoch, true)?;
+        let replicas = core.replicas.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
+        replicas.check_fetch(fetch, ask.leader_epoch >= 0)?;
+        let without_records = ReadAsk { bytes_max: 0, at_least_one: false, ..*ask };
+        if !matches!(core.plan_read(&without_records)?, Planned::Diverges(..)) {
+            self.note_fetch(&mut core, fetch);
+        }
+        Ok(())
+    }
+
+    /// Reads for a follower whose fetch is an acknowledgement.
+    #[cfg(test)]
+    pub async fn replicate(self: &Arc<Self>, ask: ReadAsk, fetch: FollowerFetch) -> Result<Read, ErrorCode> {
+        self.acknowledge(&ask, &fetch)?;
+        self.read(ask).await
     }
 
     fn note_fetch(&self, core: &mut Core, fetch: &FollowerFetch) {
