@@ -286,14 +286,3 @@ impl Partition {
     }
 }
 
-impl Planned {
-    /// The fetch that asked may itself have moved the high watermark.
-    fn refresh(&mut self, now: super::LogOffsets) {
-        if sabotage::on("stale-high-watermark") {
-            return;
-        }
-        match self {
-            Planned::Found(offsets, _) | Planned::Cold(offsets, _) | Planned::Diverges(offsets, _) => *offsets = now,
-        }
-    }
-}
