@@ -44,6 +44,8 @@ metrics! {
     FAILED_PRODUCE Counter "kafka_server_brokertopicmetrics_failedproducerequests_total" ["topic"]
         "Appends that were refused.";
     FAILED_FETCH Counter "kafka_server_brokertopicmetrics_failedfetchrequests_total" ["topic"] "Reads that were refused.";
+    CORRUPT_READS Counter "ottla_corrupt_reads_total" ["topic"]
+        "Reads that met bytes on disk which are not those that were written: nothing of them was given out.";
     PARTITION_COUNT Gauge "kafka_server_replicamanager_partitioncount" [] "Partitions hosted by this broker.";
     LEADER_COUNT Gauge "kafka_server_replicamanager_leadercount" [] "Partitions led by this broker.";
     UNDER_REPLICATED Gauge "kafka_server_replicamanager_underreplicatedpartitions" []

@@ -1228,7 +1228,7 @@ settings! {
         "ottla.sync.before.ack" ottla_sync_before_ack: bool = "true", Any, ReadOnly, Yes,
             "Whether a record is on disk before it is acknowledged; false trades safety for speed.";
         "ottla.tail.cache.bytes" ottla_tail_cache_bytes: i64 = "67108864", AtLeast(0), ReadOnly, Yes,
-            "Memory for recently appended batches, from which consumers at the end are served.";
+            "Most memory for recently appended batches, from which consumers at the end are served; less if they keep up.";
     }
 }
 

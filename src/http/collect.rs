@@ -52,6 +52,7 @@ struct Sums {
     fetch: u64,
     failed_produce: u64,
     failed_fetch: u64,
+    corrupt_reads: u64,
 }
 
 /// Sets one series. Counters are set to their total: they live in the broker, not in the recorder.
@@ -344,6 +345,7 @@ fn add(sums: &mut Sums, partition: &Partition) {
         fetch: read(&meters.fetch_requests),
         failed_produce: read(&meters.failed_produce),
         failed_fetch: read(&meters.failed_fetch),
+        corrupt_reads: read(&meters.corrupt_reads),
     });
 }
 
@@ -356,6 +358,7 @@ impl Sums {
         self.fetch += other.fetch;
         self.failed_produce += other.failed_produce;
         self.failed_fetch += other.failed_fetch;
+        self.corrupt_reads += other.corrupt_reads;
     }
 }
 
@@ -367,6 +370,7 @@ fn topic_counters(sums: &Sums, labels: &[&str]) {
     set(&table::FETCH_REQUESTS, labels, sums.fetch as f64);
     set(&table::FAILED_PRODUCE, labels, sums.failed_produce as f64);
     set(&table::FAILED_FETCH, labels, sums.failed_fetch as f64);
+    set(&table::CORRUPT_READS, labels, sums.corrupt_reads as f64);
 }
 
 fn registration(image: &ClusterImage, id: TopicIdPartition) -> Option<(&Topic, &PartitionRegistration)> {

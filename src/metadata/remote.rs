@@ -223,13 +223,22 @@ impl Metadata {
         if known.is_zero() { self.cluster_id } else { known }
     }
 
+    /// Asks the active controller. A call ends early when another one has become active: the answer of the one that was
+    /// asked may never come.
     async fn call<Q: Request>(&self, link: &Link, version: i16, request: &Q) -> Result<Q::Response, ApiError> {
-        let (_, address) = self.active_controller().ok_or_else(not_controller)?;
+        let (node, address) = self.active_controller().ok_or_else(not_controller)?;
         let peer = link.to(&self.env, address, &format!("broker-{}-to-controller", self.registration.id));
-        peer.call(version, request, PATIENCE).await.map_err(|failed| match failed {
-            PeerFailed::NotSent(why) => ApiError::new(ErrorCode::NotController, why),
-            PeerFailed::Unanswered(why) => ApiError::new(ErrorCode::RequestTimedOut, why),
-        })
+        let mut images = self.watch();
+        let asked = images.borrow_and_update().controller.filter(|active| active.node == node);
+        let deposed = images.wait_for(|image| asked.is_some() && image.controller != asked);
+        tokio::select! {
+            biased;
+            answer = peer.call(version, request, PATIENCE) => answer.map_err(|failed| match failed {
+                PeerFailed::NotSent(why) => ApiError::new(ErrorCode::NotController, why),
+                PeerFailed::Unanswered(why) => ApiError::new(ErrorCode::RequestTimedOut, why),
+            }),
+            _ = deposed => Err(ApiError::new(ErrorCode::RequestTimedOut, "another controller is active")),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::storage::backups::{self, Manifest};
+use crate::storage::dirs::RESTORED;
 
 /// Puts the directories of the backup in `folder` into `targets`, which must be empty or not exist: as many as it has.
 pub fn restore(folder: &Path, targets: &[PathBuf]) -> Result<Manifest, String> {
@@ -38,6 +39,8 @@ pub fn restore(folder: &Path, targets: &[PathBuf]) -> Result<Manifest, String> {
 fn put_back(source: &Path, target: &Path) -> io::Result<()> {
     const IDENTITY: &str = "meta.properties";
     copy_tree(source, target, &|name| name != IDENTITY)?;
+    // What was acknowledged since the backup is not here: the broker must not say that it is.
+    fs::write(target.join(RESTORED), [])?;
     backups::sync_tree(target)?;
     fs::copy(source.join(IDENTITY), target.join(IDENTITY))?;
     backups::sync_tree(target).map(drop)

@@ -36,7 +36,7 @@ use crate::ids::{
 use crate::records::{self, BatchHeader, Checked, Compression, ProduceRefused, ProduceRules, Timestamps};
 use crate::sabotage;
 use crate::storage::engine::Poisoned;
-use crate::storage::log::{Appended, Batches, ColdRead, FoundRecord, Incoming, PartitionLog};
+use crate::storage::log::{Appended, Batches, ColdRead, FoundRecord, Incoming, PartitionLog, ReadFailure};
 use crate::storage::reserve::Claim;
 use crate::storage::retention::RetentionSettings;
 
@@ -142,6 +142,7 @@ pub struct Meters {
     pub fetch_requests: AtomicU64,
     pub failed_produce: AtomicU64,
     pub failed_fetch: AtomicU64,
+    pub corrupt_reads: AtomicU64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -389,28 +390,40 @@ impl Partition {
     }
 
     /// Reads whole batches below the isolation's bound.
-    pub async fn read(&self, ask: ReadAsk) -> Result<Read, ErrorCode> {
-        let planned = {
-            let core = self.core.lock();
-            core.check_epoch(ask.leader_epoch, ask.leader_only)?;
-            core.plan_read(&ask)?
-        };
-        self.carry_out(planned).await
+    pub async fn read(self: &Arc<Self>, ask: ReadAsk) -> Result<Read, ErrorCode> {
+        if let Some(read) = self.read_now(&ask) {
+            return read;
+        }
+        let partition = self.clone();
+        self.env.blocking(move || partition.read_blocking(&ask)).await
     }
 
-    async fn carry_out(&self, planned: Planned) -> Result<Read, ErrorCode> {
-        let (offsets, planned) = match planned {
-            Planned::Diverges(offsets, diverging) => {
-                return Ok(Read { batches: Vec::new(), offsets, diverging: Some(diverging) });
+    fn plan_read(&self, ask: &ReadAsk) -> Result<Planned, ErrorCode> {
+        let core = self.core.lock();
+        core.check_epoch(ask.leader_epoch, ask.leader_only)?;
+        core.plan_read(ask)
+    }
+
+    /// The same, if the disk is not needed for it.
+    pub fn read_now(&self, ask: &ReadAsk) -> Option<Result<Read, ErrorCode>> {
+        match self.plan_read(ask) {
+            Ok(Planned::Cold(..)) => None,
+            Ok(Planned::Diverges(offsets, diverging)) => {
+                Some(Ok(Read { batches: Vec::new(), offsets, diverging: Some(diverging) }))
             }
-            Planned::Found(offsets, batches) => (offsets, Ok(batches)),
-            Planned::Cold(offsets, work) => (offsets, self.env.blocking(move || work.run()).await),
+            Ok(Planned::Found(offsets, batches)) => Some(Ok(Read { batches, offsets, diverging: None })),
+            Err(code) => Some(Err(code)),
+        }
+    }
+
+    /// The same, from the disk if need be. Blocking.
+    pub fn read_blocking(&self, ask: &ReadAsk) -> Result<Read, ErrorCode> {
+        let (offsets, batches, diverging) = match self.plan_read(ask)? {
+            Planned::Cold(offsets, work) => (offsets, work.run().map_err(|failure| self.unreadable(&failure))?, None),
+            Planned::Found(offsets, batches) => (offsets, batches, None),
+            Planned::Diverges(offsets, diverging) => (offsets, Vec::new(), Some(diverging)),
         };
-        let batches = planned.map_err(|poison| {
-            tracing::error!(partition = %self.name(), %poison, "cannot read from disk");
-            ErrorCode::KafkaStorageError
-        })?;
-        Ok(Read { batches, offsets, diverging: None })
+        Ok(Read { batches, offsets, diverging })
     }
 
     /// Bytes that a read would give now, at most `bytes_max`; 0 if it would fail.
@@ -435,7 +448,7 @@ impl Partition {
         leader_epoch: LeaderEpoch,
     ) -> Result<Option<FoundRecord>, ErrorCode> {
         let lookup = self.timestamps(isolation, leader_epoch)?;
-        self.env.blocking(move || lookup.at_or_after(target)).await.map_err(|_| ErrorCode::KafkaStorageError)
+        self.env.blocking(move || lookup.at_or_after(target)).await.map_err(|failure| self.unreadable(&failure))
     }
 
     /// The first record with the largest timestamp (KIP-734).
@@ -445,7 +458,16 @@ impl Partition {
         leader_epoch: LeaderEpoch,
     ) -> Result<Option<FoundRecord>, ErrorCode> {
         let lookup = self.timestamps(isolation, leader_epoch)?;
-        self.env.blocking(move || lookup.largest()).await.map_err(|_| ErrorCode::KafkaStorageError)
+        self.env.blocking(move || lookup.largest()).await.map_err(|failure| self.unreadable(&failure))
+    }
+
+    /// Tells of a read that gave nothing; what the client is told.
+    fn unreadable(&self, failure: &ReadFailure) -> ErrorCode {
+        if matches!(failure, ReadFailure::Corrupt(_)) {
+            self.meters.corrupt_reads.fetch_add(1, Ordering::Relaxed);
+        }
+        tracing::error!(partition = %self.name(), %failure, "cannot read from disk");
+        failure.code()
     }
 
     fn timestamps(

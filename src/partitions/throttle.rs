@@ -40,12 +40,11 @@ impl Throttle {
     pub fn copied(&self, bytes: u64, now_ms: Millis) {
         let second = now_ms / WINDOW_MS;
         let mut windows = self.windows.lock();
+        // The clock may have been set back.
+        windows.retain(|(then, _)| *then <= second && *then + WINDOWS as u64 > second);
         match windows.back_mut().filter(|(last, _)| *last == second) {
             Some((_, sum)) => *sum += bytes,
             None => windows.push_back((second, bytes)),
-        }
-        while windows.front().is_some_and(|(first, _)| *first + WINDOWS as u64 <= second) {
-            windows.pop_front();
         }
     }
 
@@ -57,7 +56,8 @@ impl Throttle {
         }
         let second = now_ms / WINDOW_MS;
         let windows = self.windows.lock();
-        let mut recent = windows.iter().filter(|(then, _)| *then + WINDOWS as u64 > second).peekable();
+        let is_recent = |then: u64| then <= second && then + WINDOWS as u64 > second;
+        let mut recent = windows.iter().filter(|(then, _)| is_recent(*then)).peekable();
         let Some((first, _)) = recent.peek() else { return limit == 0 };
         let elapsed_ms = now_ms.saturating_sub(first * WINDOW_MS).max(WINDOW_MS);
         let bytes: u64 = recent.map(|(_, bytes)| bytes).sum();
@@ -89,6 +89,7 @@ mod tests {
         throttle.copied(5000, 20_000);
         assert!(throttle.is_exceeded(24_999));
         assert!(!throttle.is_exceeded(25_000), "five thousand in five seconds");
+        assert!(!throttle.is_exceeded(19_999), "the clock was set back");
         throttle.limit(0);
         assert!(throttle.is_exceeded(99_000));
     }

@@ -28,6 +28,7 @@
 //! writes batches anew, in [`clean`]. Bytes are never trusted: no function panics on what it reads.
 
 pub mod batch;
+pub mod checksum;
 pub mod clean;
 pub mod compression;
 pub mod record;

@@ -216,13 +216,6 @@ impl Server {
     }
 }
 
-/// Tells the controller of ISRs and of directories, for ever.
-async fn tell_controller((env, partitions, metadata): (Env, Partitions, Metadata)) {
-    let isrs = IsrChanges { env: env.clone(), partitions: partitions.clone(), metadata: metadata.clone() };
-    let placements = Placements { env, partitions, metadata };
-    tokio::join!(isrs.run(), placements.run());
-}
-
 /// Has the operators' port show how far the broker has come, for ever.
 async fn show_stage(mut stages: watch::Receiver<Stage>, collector: Arc<Collector>) {
     loop {
@@ -239,6 +232,13 @@ async fn show_stage(mut stages: watch::Receiver<Stage>, collector: Arc<Collector
             return;
         }
     }
+}
+
+/// Tells the controller of ISRs and of directories, for ever.
+async fn tell_controller((env, partitions, metadata): (Env, Partitions, Metadata)) {
+    let isrs = IsrChanges { env: env.clone(), partitions: partitions.clone(), metadata: metadata.clone() };
+    let placements = Placements { env, partitions, metadata };
+    tokio::join!(isrs.run(), placements.run());
 }
 
 /// Has the network follow the settings, for ever.

@@ -18,7 +18,7 @@ use super::log::sound_batch;
 use super::retention::Chunk;
 use crate::ids::{Offset, ProducerId, WallMillis};
 use crate::records::clean::{self, Aborted, Cleaned, Horizon, Transactions};
-use crate::records::{BatchError, BatchHeader, crc_matches};
+use crate::records::{BatchError, BatchHeader};
 
 /// Most of a log that is held in memory while transactions are looked for.
 const LOOK_AHEAD_BYTES: usize = 1 << 20;
@@ -230,7 +230,6 @@ impl Pass {
             }
             match cleaned {
                 Cleaned::Same => {}
-                Cleaned::Anew(_) if !crc_matches(&batch) => return Err(self.damaged(&header)),
                 Cleaned::Anew(anew) => rewrite.changes.push((header.base_offset, Some(anew))),
                 Cleaned::Gone => rewrite.changes.push((header.base_offset, None)),
             }
@@ -309,10 +308,6 @@ impl Pass {
 
     fn unreadable(&self, header: &BatchHeader, error: &BatchError) -> String {
         format!("log {}: batch at {}: {error}", self.number, header.base_offset)
-    }
-
-    fn damaged(&self, header: &BatchHeader) -> String {
-        format!("log {}: the CRC of the batch at {} is wrong", self.number, header.base_offset)
     }
 }
 

@@ -27,6 +27,9 @@ use crate::ids::{KafkaUuid, TopicIdPartition};
 /// Version of everything below a data directory. A newer one is refused.
 pub const FORMAT_VERSION: u16 = 2;
 
+/// A file that marks a directory which was put back from a backup, until a broker has registered with it.
+pub const RESTORED: &str = "restored";
+
 /// Who a directory belongs to: Kafka's `meta.properties`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
@@ -261,9 +264,12 @@ impl DataDir {
         &self.home.engine
     }
 
-    /// The broker epoch that was last noted here: everything that was acknowledged under it is here still, unless the
-    /// directory could not be opened. `None` if none was noted. Blocking.
+    /// The broker epoch that was last noted here: everything that was acknowledged under it is here still. `None` if none
+    /// was noted, or the directory comes from a backup. Blocking.
     pub fn broker_epoch(&self) -> Result<Option<i64>, Poisoned> {
+        if self.path.join(RESTORED).exists() {
+            return Ok(None);
+        }
         let row = self.home.engine.value(Family::State, &keys::broker_epoch())?;
         let number = |row: Bytes| row.first_chunk::<8>().map(|bytes| i64::from_be_bytes(*bytes));
         row.map(|row| number(row).ok_or_else(|| Poisoned("malformed row of the broker epoch".into()))).transpose()
@@ -276,7 +282,10 @@ impl DataDir {
         let (tell, told) = oneshot::channel();
         // Whoever does not wait any more does not need to know.
         self.home.engine.submit(write.when_done(move |outcome| drop(tell.send(outcome))))?;
-        told.await.unwrap_or_else(|_| Err(Poisoned("the engine has ended".into())))
+        told.await.unwrap_or_else(|_| Err(Poisoned("the engine has ended".into())))?;
+        // From here on the note is about this life. If the mark stays, the next one is not believed.
+        let _ = fs::remove_file(self.path.join(RESTORED));
+        Ok(())
     }
 
     /// Looks how much room is left, and says so when it begins or ends to be too little. Blocking.

@@ -7,11 +7,14 @@
 
 mod cleaning;
 mod following;
+mod reading;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use following::{Cut, CutPlan, FollowerBatches, FollowerRefused};
+pub(super) use reading::sound_batch;
+pub use reading::{ColdRead, FoundRecord, ReadFailure, TimestampLookup};
 
 use bytes::Bytes;
 
@@ -51,7 +54,8 @@ impl LogHome {
     }
 }
 
-/// A batch that passed validation, about to be appended by the leader.
+/// A batch that passed validation, about to be appended by the leader. Its CRC was compared with it: what covers the
+/// batch on the disk is computed from that.
 pub struct Incoming {
     pub batch: Bytes,
     pub checked: Checked,
@@ -75,33 +79,6 @@ pub struct Appended {
 
 /// Batches of one read, each whole.
 pub type Batches = Vec<Bytes>;
-
-/// The rest of a read, when it has to go to disk: run it off the lock and off the async workers.
-pub struct ColdRead {
-    home: LogHome,
-    number: LogNumber,
-    from: Offset,
-    up_to: Offset,
-    bytes_max: usize,
-    at_least_one: bool,
-}
-
-/// A record found by its timestamp.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FoundRecord {
-    pub offset: Offset,
-    pub timestamp: WallMillis,
-    pub epoch: LeaderEpoch,
-}
-
-/// A lookup by timestamp, to be run off the lock.
-pub struct TimestampLookup {
-    home: LogHome,
-    number: LogNumber,
-    chunks: Vec<Chunk>,
-    log_start: Offset,
-    up_to: Offset,
-}
 
 /// One partition's log.
 pub struct PartitionLog {
@@ -275,7 +252,7 @@ impl PartitionLog {
         self.state.high_watermark = high_watermark;
         self.home.reserve.note(stamped.len() as u64);
         self.home.tail.push(self.number, base, next, stamped.clone());
-        write.put(Family::Batches, keys::batch(self.number, base), stamped);
+        write.put_checked(keys::batch(self.number, base), stamped);
         self.put_state(&mut write);
         self.home.engine.submit(write.when_done(done)).map_err(|_| ErrorCode::KafkaStorageError)?;
         let append_time_ms = append_time_ms.unwrap_or(records::NO_TIMESTAMP);
@@ -348,8 +325,8 @@ impl PartitionLog {
                 Ok(batches)
             }
             Tail::Miss => {
-                let (home, number) = (self.home.clone(), self.number);
-                Err(ColdRead { home, number, from, up_to, bytes_max, at_least_one })
+                let (home, number, epochs) = (self.home.clone(), self.number, self.epochs.clone());
+                Err(ColdRead { home, number, epochs, from, up_to, bytes_max, at_least_one })
             }
         }
     }
@@ -463,117 +440,4 @@ fn delete_rows(engine: &Engine, number: LogNumber) -> Result<(), Poisoned> {
     }
     write.delete_range(Family::Batches, (keys::batch(number, 0), keys::batches_end(number)));
     engine.submit(write)
-}
-
-impl ColdRead {
-    /// Reads from disk. Blocking.
-    pub fn run(self) -> Result<Batches, Poisoned> {
-        let range = (keys::batch(self.number, 0), keys::batch(self.number, self.up_to));
-        let mut found: Batches = Vec::new();
-        let (mut bytes, mut broken) = (0, None);
-        let at = keys::batch(self.number, self.from);
-        self.home.engine.batches_from_floor(range, at, self.bytes_max, &mut |key, value| {
-            let header = match sound_batch(self.number, key, &value) {
-                Ok(header) => header,
-                Err(reason) => {
-                    broken = Some(reason);
-                    return false;
-                }
-            };
-            if header.next_offset() <= self.from {
-                return true;
-            }
-            let fits = bytes + value.len() <= self.bytes_max || (found.is_empty() && self.at_least_one);
-            if fits {
-                bytes += value.len();
-                found.push(value);
-            }
-            fits
-        })?;
-        match broken {
-            Some(reason) if found.is_empty() => Err(Poisoned(reason)),
-            _ => Ok(found),
-        }
-    }
-}
-
-/// Checks that a stored value is the batch its key says. The CRC of its payload is not computed here: consumers and
-/// `ottla verify` do that.
-pub(super) fn sound_batch(number: LogNumber, key: &[u8], value: &[u8]) -> Result<BatchHeader, String> {
-    let base = keys::base_of_batch(number, key).ok_or_else(|| format!("log {number}: malformed batch key"))?;
-    let header = BatchHeader::parse(value).map_err(|_| format!("log {number}: malformed batch at {base}"))?;
-    if header.base_offset != base || header.size_bytes() != value.len() {
-        return Err(format!("log {number}: batch at {base} is not the one its key names"));
-    }
-    Ok(header)
-}
-
-impl TimestampLookup {
-    /// The first record at or after the log start whose timestamp is at least `target`. Blocking.
-    pub fn at_or_after(&self, target: WallMillis) -> Result<Option<FoundRecord>, Poisoned> {
-        for chunk in self.chunks.iter().filter(|chunk| chunk.max_timestamp >= target) {
-            let mut found = None;
-            self.scan_chunk(chunk, &mut |header, batch| {
-                if header.max_timestamp >= target
-                    && let Ok(Some((offset, timestamp))) = records::find_timestamp(batch, target, self.log_start)
-                {
-                    found = Some(FoundRecord { offset, timestamp, epoch: header.leader_epoch });
-                }
-                found.is_none()
-            })?;
-            if found.is_some() {
-                return Ok(found.filter(|record| record.offset < self.up_to));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The first record with the largest timestamp (KIP-734). Blocking.
-    ///
-    /// What a chunk says of itself is an upper bound: the record it is of may lie below the log start, or be gone.
-    pub fn largest(&self) -> Result<Option<FoundRecord>, Poisoned> {
-        let mut chunks: Vec<&Chunk> = self.chunks.iter().filter(|chunk| chunk.max_timestamp >= 0).collect();
-        chunks.sort_by_key(|chunk| (std::cmp::Reverse(chunk.max_timestamp), chunk.base_offset));
-        let mut largest: Option<FoundRecord> = None;
-        for chunk in chunks {
-            match largest {
-                Some(held) if held.timestamp > chunk.max_timestamp => break,
-                Some(held) if held.timestamp == chunk.max_timestamp && held.offset < chunk.base_offset => continue,
-                _ => {}
-            }
-            self.scan_chunk(chunk, &mut |header, batch| {
-                if header.max_timestamp < largest.map_or(0, |held| held.timestamp) {
-                    return true;
-                }
-                if let Ok(Some((offset, timestamp))) = records::max_timestamp_record(batch, self.log_start) {
-                    let beats = |held: FoundRecord| (timestamp, held.offset) > (held.timestamp, offset);
-                    if offset < self.up_to && largest.is_none_or(beats) {
-                        largest = Some(FoundRecord { offset, timestamp, epoch: header.leader_epoch });
-                    }
-                }
-                let is_it =
-                    |held: FoundRecord| held.timestamp == chunk.max_timestamp && held.offset >= chunk.base_offset;
-                !largest.is_some_and(is_it)
-            })?;
-        }
-        Ok(largest)
-    }
-
-    fn scan_chunk(&self, chunk: &Chunk, visit: &mut dyn FnMut(&BatchHeader, &Bytes) -> bool) -> Result<(), Poisoned> {
-        let range = (keys::batch(self.number, chunk.base_offset), keys::batch(self.number, chunk.next_offset));
-        let mut broken = None;
-        self.home.engine.scan(
-            Family::Batches,
-            range,
-            &mut |key, value| match sound_batch(self.number, key, &value) {
-                Ok(header) if header.next_offset() <= self.log_start => true,
-                Ok(header) => visit(&header, &value),
-                Err(reason) => {
-                    broken = Some(reason);
-                    false
-                }
-            },
-        )?;
-        broken.map_or(Ok(()), |reason| Err(Poisoned(reason)))
-    }
 }

@@ -1,9 +1,12 @@
 //! Recently appended batches in memory, shared by every log of a directory and by every consumer at the tail.
 //!
+//! How much is kept follows the readers: twice as far back as the slowest of late, at least [`KEPT_BYTES_MIN`] and at
+//! most the cache's bound. Memory that nobody reads is not only wasted: to fill 64 MiB over and over goes past the
+//! caches of the processor, and made a produce a tenth dearer.
+//!
 //! Invariants: the batches of one log are contiguous and end at its log end; the total stays within the bound, the
 //! oldest append of the whole directory goes first. A batch may be here before it is on disk: readers are bounded by
-//! the high
-//! watermark, which is not.
+//! the high watermark, which is not.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,7 +16,12 @@ use parking_lot::Mutex;
 use super::keys::LogNumber;
 use crate::ids::Offset;
 
+/// What is kept if nobody reads: consumers that keep up are never further behind.
+const KEPT_BYTES_MIN: usize = 4 << 20;
+
 struct Cached {
+    /// Bytes that were appended to the directory before it.
+    at: u64,
     base: Offset,
     next: Offset,
     batch: Bytes,
@@ -25,6 +33,19 @@ struct State {
     /// Logs in the order of their appends; one entry per cached batch.
     order: VecDeque<LogNumber>,
     bytes: usize,
+    /// Bytes that were ever appended.
+    appended: u64,
+    reach: Reach,
+}
+
+/// How far back readers reach: the newest batch is at 0.
+#[derive(Default)]
+struct Reach {
+    /// What is to be kept now.
+    kept_bytes: usize,
+    /// The furthest since `since`, in bytes appended.
+    furthest: usize,
+    since: u64,
 }
 
 /// The tail cache of one data directory.
@@ -44,7 +65,9 @@ pub enum Tail {
 impl TailCache {
     /// A cache of at most `bytes_max` bytes of batches.
     pub fn new(bytes_max: usize) -> TailCache {
-        TailCache { state: Mutex::new(State::default()), bytes_max }
+        let mut state = State::default();
+        state.reach.kept_bytes = KEPT_BYTES_MIN.min(bytes_max);
+        TailCache { state: Mutex::new(state), bytes_max }
     }
 
     /// Adds the batch `base..next`, the newest of `log`.
@@ -53,10 +76,14 @@ impl TailCache {
             return self.forget(log);
         }
         let mut state = self.state.lock();
+        let at = state.appended;
+        state.appended += batch.len() as u64;
         state.bytes += batch.len();
         state.order.push_back(log);
-        state.logs.entry(log).or_default().push_back(Cached { base, next, batch });
-        while state.bytes > self.bytes_max {
+        state.logs.entry(log).or_default().push_back(Cached { at, base, next, batch });
+        let appended = state.appended;
+        let kept_bytes = state.reach.appended(appended, self.bytes_max);
+        while state.bytes > kept_bytes {
             let Some(oldest) = state.order.pop_front() else { break };
             state.drop_oldest(oldest);
         }
@@ -65,12 +92,16 @@ impl TailCache {
     /// Reads whole batches from the one that holds `from`, up to the batch that starts at `up_to`. Stops before
     /// `bytes_max` is passed, but returns the first batch in any case if `at_least_one`.
     pub fn read(&self, log: LogNumber, from: Offset, up_to: Offset, bytes_max: usize, at_least_one: bool) -> Tail {
-        let state = self.state.lock();
-        let Some(batches) = state.logs.get(&log) else { return Tail::Miss };
-        match batches.front() {
-            Some(first) if first.base <= from => {}
-            _ => return Tail::Miss,
-        }
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let batches = match state.logs.get(&log) {
+            Some(batches) if batches.front().is_some_and(|first| first.base <= from) => batches,
+            _ => {
+                // It may catch up.
+                state.reach.read(self.bytes_max, self.bytes_max);
+                return Tail::Miss;
+            }
+        };
         let start = batches.partition_point(|cached| cached.next <= from);
         let mut found = Vec::new();
         let mut bytes = 0;
@@ -81,6 +112,9 @@ impl TailCache {
             }
             bytes += cached.batch.len();
             found.push(cached.batch.clone());
+        }
+        if let Some(first) = batches.get(start) {
+            state.reach.read((state.appended - first.at) as usize, self.bytes_max);
         }
         Tail::Hit(found)
     }
@@ -118,6 +152,9 @@ impl TailCache {
         let mut state = self.state.lock();
         let Some(batches) = state.logs.get_mut(&log) else { return };
         let count = batches.partition_point(|cached| cached.base < offset);
+        if count == 0 {
+            return;
+        }
         let bytes: usize = batches.drain(..count).map(|cached| cached.batch.len()).sum();
         if batches.is_empty() {
             state.logs.remove(&log);
@@ -135,6 +172,28 @@ impl TailCache {
     pub fn bytes(&self) -> usize {
         self.state.lock().bytes
     }
+}
+
+impl Reach {
+    /// Somebody has read `back` bytes from the end.
+    fn read(&mut self, back: usize, bytes_max: usize) {
+        self.furthest = self.furthest.max(back);
+        self.kept_bytes = self.kept_bytes.max(wanted(back, bytes_max));
+    }
+
+    /// The directory's appends have come to `appended` bytes. Returns how much of them to keep.
+    fn appended(&mut self, appended: u64, bytes_max: usize) -> usize {
+        if appended - self.since >= bytes_max as u64 {
+            self.kept_bytes = wanted(self.furthest, bytes_max);
+            (self.furthest, self.since) = (0, appended);
+        }
+        self.kept_bytes
+    }
+}
+
+/// What is kept for a reader who is `back` bytes from the end.
+fn wanted(back: usize, bytes_max: usize) -> usize {
+    back.saturating_mul(2).max(KEPT_BYTES_MIN).min(bytes_max)
 }
 
 impl State {
@@ -194,6 +253,31 @@ mod tests {
         cache.push(2, 2, 3, Bytes::from(vec![0; 200]));
         assert_eq!(hit(&cache, 2, 0, 3, 100, true), None, "too large to keep: later reads go to disk");
         assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_follows_the_readers() {
+        const MIB: usize = 1 << 20;
+        let cache = TailCache::new(32 * MIB);
+        let mut next = 0;
+        let mut append = |count: usize| {
+            for _ in 0..count {
+                cache.push(1, next, next + 1, Bytes::from(vec![0; MIB]));
+                next += 1;
+            }
+            next
+        };
+        append(100);
+        assert_eq!(cache.bytes(), KEPT_BYTES_MIN, "nobody reads");
+        assert_eq!(hit(&cache, 1, 0, 100, MIB, true), None);
+        let end = append(31);
+        assert_eq!(cache.bytes(), 32 * MIB, "somebody may catch up");
+        assert_eq!(hit(&cache, 1, end - 6, end, MIB, true), Some(vec![MIB]));
+        let end = append(32);
+        assert_eq!(cache.bytes(), 12 * MIB, "twice as far back as the slowest was");
+        assert_eq!(hit(&cache, 1, end - 3, end, MIB, true), Some(vec![MIB]));
+        append(64);
+        assert_eq!(cache.bytes(), KEPT_BYTES_MIN);
     }
 
     #[test]

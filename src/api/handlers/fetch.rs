@@ -24,7 +24,7 @@ use crate::api::{Body, Context, Reply, Services};
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, Offset, TopicIdPartition};
 use crate::metadata::ClusterImage;
-use crate::partitions::{FetchWait, FollowerFetch, Isolation, Partition, ReadAsk};
+use crate::partitions::{FetchWait, FollowerFetch, Isolation, Partition, Read, ReadAsk};
 
 /// Kafka's debugging consumer reads up to the log end.
 const DEBUGGING_CONSUMER: i32 = -2;
@@ -76,7 +76,7 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
     let FetchPlan { session_id, session, incremental, wanted } = plan;
     let image = ctx.services.metadata.image();
     let hosted = wanted.iter().map(|(key, _)| hosted(ctx, &image, key)).collect();
-    let fetch = Fetch {
+    let fetch = Arc::new(Fetch {
         services: ctx.services.clone(),
         version,
         isolation,
@@ -86,7 +86,7 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
         bytes_min: (request.min_bytes.max(0) as usize).min(bytes_max),
         wanted,
         hosted,
-    };
+    });
     let ctx = ctx.clone();
     Reply::Later(Box::pin(async move {
         let mut partitions = fetch.run(wait).await;
@@ -205,7 +205,7 @@ fn hosted(ctx: &Context, image: &ClusterImage, key: &FetchKey) -> Result<Arc<Par
 
 impl Fetch {
     /// Reads; if there is not enough yet, waits for news of the partitions and reads again, until `wait` is over.
-    async fn run(&self, wait: Duration) -> Vec<FetchedPartition> {
+    async fn run(self: &Arc<Self>, wait: Duration) -> Vec<FetchedPartition> {
         let (parts, enough) = self.read(true).await;
         if enough || wait.is_zero() || self.wanted.is_empty() {
             return parts;
@@ -272,11 +272,11 @@ impl Fetch {
     }
 
     fn count(&self, partitions: &[FetchedPartition]) {
-        if self.follower.is_some() {
-            let bytes = partitions.iter().map(|part| part.bytes() as u64).sum();
-            self.services.partitions.neighbours().figures.bytes_out.fetch_add(bytes, Ordering::Relaxed);
-        } else {
-            partitions.iter().for_each(FetchedPartition::count);
+        for part in partitions {
+            match &part.source {
+                Some(partition) if self.follower.is_some() => partition.count_copied(part.bytes() as u64),
+                _ => part.count(),
+            }
         }
     }
 
@@ -289,36 +289,65 @@ impl Fetch {
 
     /// One round over all partitions. True if the answer must not wait. The first round takes note of how far a
     /// follower is.
-    async fn read(&self, first: bool) -> (Vec<FetchedPartition>, bool) {
-        let mut parts = Vec::with_capacity(self.wanted.len());
-        let (mut bytes, mut urgent) = (0usize, false);
-        for ((key, wanted), hosted) in self.wanted.iter().zip(&self.hosted) {
-            let part = match hosted {
-                Ok(partition) => self.read_one(key, wanted, partition, (bytes, first)).await,
-                Err(error) => Err(*error),
+    async fn read(self: &Arc<Self>, first: bool) -> (Vec<FetchedPartition>, bool) {
+        let mut round = Round { refused: if first { self.acknowledge() } else { Vec::new() }, ..Round::default() };
+        if !self.read_on(&mut round, |partition, ask| partition.read_now(ask)) {
+            // The first that lies on the disk and all behind it: one hop to a thread that may wait for the disk.
+            let fetch = self.clone();
+            let rest = move || {
+                fetch.read_on(&mut round, |partition, ask| Some(partition.read_blocking(ask)));
+                round
             };
-            let part = part.unwrap_or_else(|error| FetchedPartition::refused(key.clone(), error));
-            bytes += part.bytes();
-            urgent |= part.error.is_error() || part.diverging.is_some() || part.preferred.is_some();
-            urgent |= part.source.as_ref().is_some_and(|partition| self.is_behind(wanted, partition));
-            parts.push(part);
+            round = self.services.env.blocking(rest).await;
         }
-        (parts, urgent || bytes >= self.bytes_min)
+        let enough = round.urgent || round.bytes >= self.bytes_min;
+        (round.parts, enough)
     }
 
-    async fn read_one(
+    /// Has the partitions take note of how far the follower is that asks. Why they refuse, in the order of what is
+    /// wanted; nothing for a consumer.
+    fn acknowledge(&self) -> Vec<Option<ErrorCode>> {
+        let Some((id, broker_epoch)) = self.follower else { return Vec::new() };
+        let acknowledge = |((_, wanted), hosted): (&(FetchKey, Wanted), &Result<Arc<Partition>, ErrorCode>)| {
+            let fetch = FollowerFetch { id, broker_epoch, offset: wanted.offset, log_start: wanted.log_start };
+            hosted.as_ref().ok()?.acknowledge(&self.ask(wanted, 0), &fetch).err()
+        };
+        self.wanted.iter().zip(&self.hosted).map(acknowledge).collect()
+    }
+
+    /// Goes on with a round while `read` reads; true if it came to the end.
+    fn read_on(
         &self,
-        key: &FetchKey,
-        wanted: &Wanted,
-        partition: &Arc<Partition>,
-        (bytes, first): (usize, bool),
-    ) -> Result<FetchedPartition, ErrorCode> {
-        if self.follower.is_none() {
-            partition.meters.fetch_requests.fetch_add(1, Ordering::Relaxed);
+        round: &mut Round,
+        read: impl Fn(&Partition, &ReadAsk) -> Option<Result<Read, ErrorCode>>,
+    ) -> bool {
+        for at in round.parts.len()..self.wanted.len() {
+            let (key, wanted) = &self.wanted[at];
+            let hosted = self.hosted[at].as_ref().map_err(|code| *code);
+            let partition = match (hosted, round.refused.get(at).copied().flatten()) {
+                (Ok(partition), None) => partition,
+                (Ok(_), Some(code)) | (Err(code), _) => {
+                    round.push(FetchedPartition::refused(key.clone(), code), false);
+                    continue;
+                }
+            };
+            let preferred = partition.best_follower(&self.nearer, wanted.offset);
+            let ask = self.ask(wanted, round.bytes);
+            // Whom a follower serves better gets no records here, only its name; a follower that is throttled gets none.
+            let held_up = self.follower.is_some_and(|(id, _)| partition.holds_up(id));
+            let ask =
+                if preferred.is_some() || held_up { ReadAsk { bytes_max: 0, at_least_one: false, ..ask } } else { ask };
+            let Some(read) = read(partition, &ask) else { return false };
+            let part = self.part(key, partition, preferred, read);
+            let behind = self.is_behind(wanted, partition);
+            round.push(part, behind);
         }
-        let preferred = partition.best_follower(&self.nearer, wanted.offset);
+        true
+    }
+
+    fn ask(&self, wanted: &Wanted, bytes: usize) -> ReadAsk {
         let left = self.bytes_max.saturating_sub(bytes);
-        let ask = ReadAsk {
+        ReadAsk {
             from: wanted.offset,
             bytes_max: left.min(wanted.bytes_max.max(0) as usize),
             at_least_one: bytes == 0,
@@ -326,22 +355,25 @@ impl Fetch {
             leader_epoch: wanted.leader_epoch,
             last_fetched_epoch: wanted.last_fetched_epoch,
             leader_only: self.leader_only(),
+        }
+    }
+
+    fn part(
+        &self,
+        key: &FetchKey,
+        partition: &Arc<Partition>,
+        preferred: Option<BrokerId>,
+        read: Result<Read, ErrorCode>,
+    ) -> FetchedPartition {
+        if self.follower.is_none() {
+            partition.meters.fetch_requests.fetch_add(1, Ordering::Relaxed);
+            partition.meters.failed_fetch.fetch_add(u64::from(read.is_err()), Ordering::Relaxed);
+        }
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => return FetchedPartition::refused(key.clone(), error),
         };
-        // Whom a follower serves better gets no records here, only its name.
-        let ask = if preferred.is_some() { ReadAsk { bytes_max: 0, at_least_one: false, ..ask } } else { ask };
-        let read = match self.follower {
-            Some((id, broker_epoch)) => {
-                let fetch = FollowerFetch { id, broker_epoch, offset: wanted.offset, log_start: wanted.log_start };
-                partition.replicate(ask, fetch, first).await
-            }
-            None => partition.read(ask).await,
-        };
-        let read = read.inspect_err(|_| {
-            if self.follower.is_none() {
-                partition.meters.failed_fetch.fetch_add(1, Ordering::Relaxed);
-            }
-        })?;
-        Ok(FetchedPartition {
+        FetchedPartition {
             key: key.clone(),
             error: ErrorCode::None,
             high_watermark: read.offsets.high_watermark,
@@ -352,6 +384,26 @@ impl Fetch {
             preferred,
             batches: read.batches,
             source: Some(partition.clone()),
-        })
+        }
+    }
+}
+
+/// How far a round over the partitions has come.
+#[derive(Default)]
+struct Round {
+    parts: Vec<FetchedPartition>,
+    bytes: usize,
+    /// The answer must not wait.
+    urgent: bool,
+    /// Why a partition refuses the follower that asks, in the order of what is wanted.
+    refused: Vec<Option<ErrorCode>>,
+}
+
+impl Round {
+    /// Adds a partition; `urgent` if the answer must not wait whatever was read.
+    fn push(&mut self, part: FetchedPartition, urgent: bool) {
+        self.bytes += part.bytes();
+        self.urgent |= urgent || part.error.is_error() || part.diverging.is_some() || part.preferred.is_some();
+        self.parts.push(part);
     }
 }

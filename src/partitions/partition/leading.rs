@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Core, Partition, Planned, Read, ReadAsk, Role};
+#[cfg(test)]
+use super::Read;
+use super::{Core, Partition, Planned, ReadAsk, Role};
 use crate::env::BoxFuture;
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset};
@@ -16,7 +18,6 @@ use crate::metadata::{Altered, PartitionRegistration};
 use crate::partitions::replicas::{FollowerFetch, IsrProposal, Millis, Replicas, Settled, Terms};
 use crate::partitions::throttle;
 use crate::partitions::waiters::{Commit, FetchWait};
-use crate::sabotage;
 
 /// The role that a partition has just taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,35 +105,47 @@ impl Partition {
         decide(&Terms { now_ms: self.now_ms(), active: &active, lag_ms_max: self.neighbours.lag_ms_max, min_isr })
     }
 
-    /// Reads for a follower, and, with `first`, takes its fetch for the acknowledgement of everything before it. Kafka's
-    /// order: the leader's epoch, who asks, where the logs part, the offset.
-    pub async fn replicate(&self, ask: ReadAsk, fetch: FollowerFetch, first: bool) -> Result<Read, ErrorCode> {
-        let wall_ms = self.env.wall_ms() as Millis;
-        let throttled = {
-            let named = &self.settings.load().leader_replication_throttled_replicas;
-            throttle::names(named, self.id.partition, self.neighbours.node)
-        };
-        let planned = {
-            let mut core = self.core.lock();
-            core.check_epoch(ask.leader_epoch, true)?;
-            let replicas = core.replicas.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
-            replicas.check_fetch(&fetch, ask.leader_epoch >= 0)?;
-            let held_up =
-                throttled && !replicas.isr().contains(&fetch.id) && self.neighbours.outgoing.is_exceeded(wall_ms);
-            let ask = if held_up { ReadAsk { bytes_max: 0, at_least_one: false, ..ask } } else { ask };
-            let mut planned = core.plan_read(&ask)?;
-            if first && !matches!(planned, Planned::Diverges(..)) {
-                self.note_fetch(&mut core, &fetch);
-                planned.refresh(core.offsets()?);
-            }
-            planned
-        };
-        let read = self.carry_out(planned).await?;
-        if throttled {
-            let bytes = read.batches.iter().map(|batch| batch.len() as u64).sum();
-            self.neighbours.outgoing.copied(bytes, wall_ms);
+    /// Takes a follower's fetch for the acknowledgement of everything before it, if it is one. Kafka's order: the
+    /// leader's epoch, who asks, where the logs part, the offset.
+    pub fn acknowledge(&self, ask: &ReadAsk, fetch: &FollowerFetch) -> Result<(), ErrorCode> {
+        let mut core = self.core.lock();
+        core.check_epoch(ask.leader_epoch, true)?;
+        let replicas = core.replicas.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
+        replicas.check_fetch(fetch, ask.leader_epoch >= 0)?;
+        let without_records = ReadAsk { bytes_max: 0, at_least_one: false, ..*ask };
+        if !matches!(core.plan_read(&without_records)?, Planned::Diverges(..)) {
+            self.note_fetch(&mut core, fetch);
         }
-        Ok(read)
+        Ok(())
+    }
+
+    /// Reads for a follower whose fetch is an acknowledgement.
+    #[cfg(test)]
+    pub async fn replicate(self: &Arc<Self>, ask: ReadAsk, fetch: FollowerFetch) -> Result<Read, ErrorCode> {
+        self.acknowledge(&ask, &fetch)?;
+        self.read(ask).await
+    }
+
+    /// True if `follower` has to wait because too much was copied: its replica is named and is not in sync.
+    pub fn holds_up(&self, follower: BrokerId) -> bool {
+        self.is_throttled_here() && {
+            let in_sync = |replicas: &Replicas| replicas.isr().contains(&follower);
+            let behind = !self.core.lock().replicas.as_ref().is_some_and(in_sync);
+            behind && self.neighbours.outgoing.is_exceeded(self.env.wall_ms() as Millis)
+        }
+    }
+
+    fn is_throttled_here(&self) -> bool {
+        let named = &self.settings.load().leader_replication_throttled_replicas;
+        throttle::names(named, self.id.partition, self.neighbours.node)
+    }
+
+    /// Takes note that so many bytes go to a follower.
+    pub fn count_copied(&self, bytes: u64) {
+        self.neighbours.figures.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        if bytes > 0 && self.is_throttled_here() {
+            self.neighbours.outgoing.copied(bytes, self.env.wall_ms() as Millis);
+        }
     }
 
     fn note_fetch(&self, core: &mut Core, fetch: &FollowerFetch) {
@@ -292,17 +305,5 @@ impl Partition {
         let core = self.core.lock();
         let replicas = core.replicas.as_ref()?;
         Some((replicas.isr().len(), self.on_terms(|terms| replicas.has_enough(terms))))
-    }
-}
-
-impl Planned {
-    /// The fetch that asked may itself have moved the high watermark.
-    fn refresh(&mut self, now: super::LogOffsets) {
-        if sabotage::on("stale-high-watermark") {
-            return;
-        }
-        match self {
-            Planned::Found(offsets, _) | Planned::Cold(offsets, _) | Planned::Diverges(offsets, _) => *offsets = now,
-        }
     }
 }

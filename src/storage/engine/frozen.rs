@@ -17,7 +17,7 @@ use super::groups::{self, Group, StoredFile};
 use super::rocks_files;
 use super::row_changes::{self, RowChange};
 use super::values::{FileNumber, Position};
-use super::{Poisoned, rocks};
+use super::{Poisoned, pending};
 use crate::storage::findings::Finding;
 use crate::storage::keys::{self, Family, Key};
 
@@ -74,8 +74,8 @@ impl Row<'_> {
     /// The row read as one of the `Batches` family; `None` if it is malformed.
     pub fn batch(&self) -> Option<Batch<'_>> {
         match self.value.split_first() {
-            Some((&rocks::INLINE, batch)) => Some(Batch::Inline(batch)),
-            _ => rocks::place_of(self.value).map(|place| Batch::Placed(place.file, place.at, place.length)),
+            Some((&pending::INLINE, batch)) => Some(Batch::Inline(batch)),
+            _ => pending::place_of(self.value).map(|place| Batch::Placed(place.file, place.at, place.length)),
         }
     }
 }

@@ -215,7 +215,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::values::{ValueLog, ValueSettings};
+    use super::super::values::{Value, ValueLog, ValueSettings};
     use super::*;
     use crate::env::Env;
     use crate::storage::findings::Severity;
@@ -225,7 +225,7 @@ mod tests {
         let settings = ValueSettings { file_bytes_max: 1 << 20, direct: false, read_cache_bytes: 1 << 20 };
         let log = ValueLog::open(&Env::real(), root, settings, None, &mut |_| Ok(())).unwrap();
         for group in 1..=3u8 {
-            log.append(&[Bytes::from(vec![group; 40])], &[group, 0], true).unwrap();
+            log.append(&[Value::unchecked(&Bytes::from(vec![group; 40]))], &[group, 0], true).unwrap();
         }
         (root.join(values::name_of(1)), log.next().unwrap().at)
     }

@@ -42,6 +42,9 @@ fn apply(rows: &mut Rows, ops: &[Op]) {
             Op::Put(family, key, value) => {
                 rows.insert((*family, key.as_slice().to_vec()), value.clone());
             }
+            Op::PutChecked(key, batch) => {
+                rows.insert((Family::Batches, key.as_slice().to_vec()), batch.clone());
+            }
             Op::Delete(family, key) => {
                 rows.remove(&(*family, key.as_slice().to_vec()));
             }

@@ -70,18 +70,24 @@ impl ReadCache {
         file_of: impl Fn(FileNumber) -> Option<Arc<ValueFile>>,
     ) -> io::Result<Vec<Option<Bytes>>> {
         let mut files: BTreeMap<FileNumber, Option<Arc<ValueFile>>> = BTreeMap::new();
-        let mut share: HashMap<ChunkKey, usize> = HashMap::new();
+        // They lie in few chunks, and mostly in that of the one before.
+        let mut shares: Vec<(ChunkKey, usize)> = Vec::new();
         for place in places {
             files.entry(place.file).or_insert_with(|| file_of(place.file));
-            *share.entry((place.file, place.at / CHUNK as u64)).or_default() += place.length as usize;
+            let (key, length) = (chunk_of(place), place.length as usize);
+            match shares.iter_mut().rfind(|(other, _)| *other == key) {
+                Some((_, share)) => *share += length,
+                None => shares.push((key, length)),
+            }
         }
+        let mut recent = None;
         let mut found: Vec<Option<Bytes>> = vec![None; places.len()];
         let mut alone = Vec::new();
         for (index, &place) in places.iter().enumerate() {
             let Some(Some(file)) = files.get(&place.file) else { continue };
-            let key = (place.file, place.at / CHUNK as u64);
-            let much = share.get(&key).is_some_and(|&bytes| bytes * WANTED_SHARE >= CHUNK);
-            match self.out_of_chunks(file, place, much)? {
+            let share = shares.iter().rfind(|(other, _)| *other == chunk_of(&place));
+            let much = share.is_some_and(|(_, bytes)| bytes * WANTED_SHARE >= CHUNK);
+            match self.out_of_chunks(file, place, much, &mut recent)? {
                 Some(value) => found[index] = Some(value),
                 None => alone.push(Wanted { index, place, file }),
             }
@@ -91,20 +97,27 @@ impl ReadCache {
     }
 
     /// The value out of the one or two chunks that hold it: those there are, or with `load` also those there are not.
-    fn out_of_chunks(&self, file: &ValueFile, place: Place, load: bool) -> io::Result<Option<Bytes>> {
+    /// `recent` is the chunk that was used last.
+    fn out_of_chunks(
+        &self,
+        file: &ValueFile,
+        place: Place,
+        load: bool,
+        recent: &mut Option<(ChunkKey, Bytes)>,
+    ) -> io::Result<Option<Bytes>> {
         let (first, offset) = (place.at / CHUNK as u64, (place.at % CHUNK as u64) as usize);
         let length = place.length as usize;
         if self.chunks_max == 0 || length > CHUNK / 2 {
             return Ok(None);
         }
         let in_first = length.min(CHUNK - offset);
-        let Some(chunk) = self.chunk(file, first, offset + in_first, load)? else { return Ok(None) };
+        let Some(chunk) = self.chunk(file, first, offset + in_first, load, recent)? else { return Ok(None) };
         let head = chunk.slice(offset..offset + in_first);
         if in_first == length {
             return Ok(Some(head));
         }
         let rest = length - in_first;
-        let Some(chunk) = self.chunk(file, first + 1, rest, load)? else { return Ok(None) };
+        let Some(chunk) = self.chunk(file, first + 1, rest, load, recent)? else { return Ok(None) };
         let mut value = BytesMut::with_capacity(length);
         value.extend_from_slice(&head);
         value.extend_from_slice(&chunk[..rest]);
@@ -112,11 +125,22 @@ impl ReadCache {
     }
 
     /// A chunk that reaches to `needed` at least.
-    fn chunk(&self, file: &ValueFile, index: u64, needed: usize, load: bool) -> io::Result<Option<Bytes>> {
+    fn chunk(
+        &self,
+        file: &ValueFile,
+        index: u64,
+        needed: usize,
+        load: bool,
+        recent: &mut Option<(ChunkKey, Bytes)>,
+    ) -> io::Result<Option<Bytes>> {
         let key = (file.number, index);
+        if let Some((_, held)) = recent.as_ref().filter(|(other, held)| *other == key && held.len() >= needed) {
+            return Ok(Some(held.clone()));
+        }
         if let Some(held) = self.chunks.lock().take_up(key)
             && held.len() >= needed
         {
+            *recent = Some((key, held.clone()));
             return Ok(Some(held));
         }
         if !load {
@@ -131,6 +155,7 @@ impl ReadCache {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.chunks.lock().keep(key, chunk.clone(), self.chunks_max);
+        *recent = Some((key, chunk.clone()));
         Ok(Some(chunk))
     }
 }
@@ -157,6 +182,10 @@ impl Chunks {
             self.held.remove(&oldest);
         }
     }
+}
+
+fn chunk_of(place: &Place) -> ChunkKey {
+    (place.file, place.at / CHUNK as u64)
 }
 
 /// Reads values, those that lie near each other with one call.

@@ -2,17 +2,18 @@
 //!
 //! Rows live in RocksDB; batches live in the value log ([`super::values`]), which is also the write-ahead log of the
 //! rows: one write and one sync per group commit, and a batch is written once. A row of a batch is a tag and either the
-//! batch itself (small ones) or its place in the value log. Both families are flushed together, with the position up to
-//! which groups
-//! are contained, so that a start applies again only what came after.
+//! batch itself (small ones) or its place in the value log. Rows wait for each other on their way into the memtables
+//! ([`super::pending`]); whoever reads rows pours what waits first. Both families are flushed together, with the
+//! position up to which groups are contained, so that a start applies again only what came after.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
+use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
@@ -20,6 +21,7 @@ use rocksdb::{
 };
 
 use super::full::{Failure, Fullness, patiently};
+use super::pending::{self, Held, Pending, is_puts, place_of};
 use super::values::{FileNumber, Place, Position, ValueLog, ValueSettings};
 use super::{EngineOptions, Op, Poisoned, Write};
 use crate::env::Env;
@@ -28,12 +30,6 @@ use crate::storage::keys::{self, Family, Key};
 const STATE: &str = "state";
 const BATCHES: &str = "batches";
 
-/// Batches shorter than this stay in their row.
-const VALUE_BYTES_MIN: usize = 512;
-/// Tag of a row that holds its batch.
-pub(super) const INLINE: u8 = 0;
-/// Tag of a row that says where its batch lies.
-const PLACED: u8 = 1;
 /// Bytes of groups after which rows are flushed: what a start may have to read again.
 const UNFLUSHED_BYTES_MAX: u64 = 256 << 20;
 /// Files of rows of batches that are merged at a time.
@@ -99,6 +95,7 @@ fn batches_options(cache: &Cache) -> Options {
 struct Inner {
     rows: DB,
     values: ValueLog,
+    pending: Mutex<Pending>,
     unflushed: AtomicU64,
     /// Groups are synced by themselves.
     sync: bool,
@@ -158,7 +155,8 @@ impl Store {
         });
         let values = values.map_err(io_failed("value log"))?;
         let unflushed = AtomicU64::new(unflushed);
-        Ok(Store(Arc::new(Inner { rows, values, unflushed, sync: settings.sync })))
+        let pending = Mutex::default();
+        Ok(Store(Arc::new(Inner { rows, values, pending, unflushed, sync: settings.sync })))
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily, Poisoned> {
@@ -169,23 +167,34 @@ impl Store {
         self.0.rows.cf_handle(name).ok_or_else(|| Poisoned(format!("column family {name} is missing")))
     }
 
-    /// Writes a group: values and row changes into the value log, with one sync, then the rows. `wait` is called while
-    /// there is no room on the disk: it returns after a moment, with whether to go on.
-    pub(super) fn write(&self, group: &[Write], sync: bool, wait: &dyn Fn(&str) -> bool) -> Result<(), Poisoned> {
+    /// Writes a group: values and row changes into the value log, with one sync; the rows follow later, all at once, if
+    /// nothing is against it. `wait` is called while there is no room on the disk: it returns after a moment, with
+    /// whether to go on.
+    pub(super) fn write(&self, group: &mut [Write], sync: bool, wait: &dyn Fn(&str) -> bool) -> Result<(), Poisoned> {
+        let may_wait = is_puts(group);
+        if !may_wait {
+            patiently(wait, || self.pour())?;
+        }
+        let moved = |key: &Key, from: Place| self.moved(key, from);
         let (position, rows, written) = patiently(wait, || {
             let position = self.0.values.next()?;
-            let (values, rows) = self.group_at(position, group)?;
-            let written = self.0.values.append(&values, rows.data(), sync)?;
+            let (values, rows) = pending::compose(position, group, &moved)?;
+            let written = self.0.values.append(&values, &rows, sync)?;
             Ok((position, rows, written))
         })?;
-        let mut rows = Some(rows);
-        patiently(wait, || {
-            let rows = match rows.take() {
-                Some(rows) => rows,
-                None => self.group_at(position, group)?.1,
+        if may_wait {
+            let is_full = {
+                let mut pending = self.0.pending.lock();
+                pending.add(group, position);
+                pending.is_full()
             };
-            self.0.rows.write_opt(rows, &unlogged()).map_err(failure("write"))
-        })?;
+            if is_full {
+                patiently(wait, || self.pour())?;
+            }
+        } else {
+            let write = || self.0.rows.write_opt(WriteBatch::from_data(&rows), &unlogged());
+            patiently(wait, || write().map_err(failure("write")))?;
+        }
         if self.0.unflushed.fetch_add(written, Ordering::Relaxed) + written > UNFLUSHED_BYTES_MAX {
             match self.try_flush(false) {
                 // RocksDB flushes them itself once it can, and a start needs only what is in the value log.
@@ -196,40 +205,32 @@ impl Store {
         Ok(())
     }
 
-    /// The values and the row changes of a group that goes to `position`.
-    fn group_at(&self, position: Position, group: &[Write]) -> Result<(Vec<Bytes>, WriteBatch), Poisoned> {
-        let (state, batches) = (self.family(Family::State)?, self.family(Family::Batches)?);
-        let handle = |family: Family| if family == Family::State { state } else { batches };
-        let mut at = ValueLog::first_value(position);
-        let mut values = Vec::new();
-        let mut rows = WriteBatch::default();
-        let mut place = |value: &Bytes| {
-            let place = Place { file: position.file, at, length: value.len() as u32 };
-            at += value.len() as u64;
-            values.push(value.clone());
-            placed_row(place)
-        };
-        for (op, superseded) in latest(group) {
-            match op {
-                _ if superseded => {}
-                Op::Put(Family::Batches, key, value) if value.len() >= VALUE_BYTES_MIN => {
-                    rows.put_cf(batches, key, place(value));
-                }
-                Op::Put(Family::Batches, key, value) => rows.put_cf(batches, key, inline_row(value)),
-                Op::Put(family, key, value) => rows.put_cf(handle(*family), key, value),
-                Op::Delete(family, key) => rows.delete_cf(handle(*family), key),
-                Op::DeleteRange(family, from, to) => rows.delete_range_cf(handle(*family), from, to),
-                Op::Move(key, from) => {
-                    let held = self.0.rows.get_pinned_cf(batches, key).map_err(failed("read"))?;
-                    if held.is_some_and(|row| *row == placed_row(*from)) {
-                        let value = self.read_one(*from)?.ok_or_else(|| Poisoned("a living value is gone".into()))?;
-                        rows.put_cf(batches, key, place(&value));
-                    }
-                }
-            }
+    /// Puts the rows that wait into the memtables. The lock is not held while anybody waits for room.
+    fn pour(&self) -> Result<(), Failure> {
+        let mut pending = self.0.pending.lock();
+        if let Some(rows) = pending.rows() {
+            self.0.rows.write_opt(WriteBatch::from_data(&rows), &unlogged()).map_err(failure("write"))?;
+            pending.clear();
         }
-        rows.put_cf(state, keys::position(), position.encode());
-        Ok((values, rows))
+        Ok(())
+    }
+
+    /// As [`Store::pour`], for a reader.
+    fn pour_for(&self, family: Family) -> Result<(), Poisoned> {
+        match self.pour() {
+            // As long as RocksDB takes nothing for want of room, a reader of batches finds the older ones.
+            Err(Failure::NoRoom(_)) if family == Family::Batches => Ok(()),
+            poured => Ok(poured?),
+        }
+    }
+
+    /// The batch of `key`, if its row says that it lies at `from`.
+    fn moved(&self, key: &Key, from: Place) -> Result<Option<Bytes>, Poisoned> {
+        let held = self.0.rows.get_pinned_cf(self.family(Family::Batches)?, key).map_err(failed("read"))?;
+        if held.is_none_or(|row| pending::place_of(&row) != Some(from)) {
+            return Ok(None);
+        }
+        self.read_one(from)?.map(Some).ok_or_else(|| Poisoned("a living value is gone".into()))
     }
 
     /// Flushes the rows of both families, together.
@@ -240,6 +241,7 @@ impl Store {
     fn try_flush(&self, wait: bool) -> Result<(), Failure> {
         let mut options = FlushOptions::default();
         options.set_wait(wait);
+        self.pour()?;
         self.0.unflushed.store(0, Ordering::Relaxed);
         if !self.0.sync {
             // Rows that survive a power cut must not point to batches that do not.
@@ -280,6 +282,7 @@ impl Store {
     }
 
     pub(super) fn value(&self, family: Family, key: &Key) -> Result<Option<Bytes>, Poisoned> {
+        self.pour_for(family)?;
         let row = self.0.rows.get_cf(self.family(family)?, key).map_err(failed("read"))?;
         match (family, row) {
             (_, None) => Ok(None),
@@ -335,6 +338,7 @@ impl Store {
         floor_of: Option<Key>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Poisoned> {
+        self.pour_for(family)?;
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from.as_slice());
         options.set_iterate_upper_bound(to.as_slice());
@@ -342,7 +346,12 @@ impl Store {
         match floor_of {
             None => rows.seek_to_first(),
             Some(at) => {
-                rows.seek_for_prev(at);
+                // A consumer goes on where a batch begins: an iterator that never turns round is quicker.
+                rows.seek(at);
+                if rows.key() != Some(at.as_slice()) {
+                    rows.status().map_err(failed("seek"))?;
+                    rows.seek_for_prev(at);
+                }
                 if !rows.valid() {
                     rows.status().map_err(failed("seek"))?;
                     rows.seek(at);
@@ -462,63 +471,6 @@ impl Store {
     }
 }
 
-/// The ops of `group`, each with whether a later one of the group writes the same small row: partitions that append
-/// several times in one group write their state once.
-fn latest(group: &[Write]) -> impl Iterator<Item = (&Op, bool)> {
-    let ops = || group.iter().flat_map(|write| &write.ops);
-    let mut last: HashMap<&Key, usize> = HashMap::new();
-    // A deletion between two writes of a row would be lost with the first of them; it is rare.
-    let plain = ops().all(|op| matches!(op, Op::Put(..) | Op::Delete(Family::Batches, _) | Op::Move(..)));
-    if plain && group.len() > 1 {
-        last.extend(ops().enumerate().filter_map(|(index, op)| match op {
-            Op::Put(Family::State, key, _) => Some((key, index)),
-            _ => None,
-        }));
-    }
-    ops().enumerate().map(move |(index, op)| match op {
-        Op::Put(Family::State, key, _) => (op, last.get(key).is_some_and(|&last| last != index)),
-        _ => (op, false),
-    })
-}
-
-fn placed_row(place: Place) -> [u8; 1 + Place::BYTES] {
-    let mut row = [PLACED; 1 + Place::BYTES];
-    place.put(&mut &mut row[1..]);
-    row
-}
-
-fn inline_row(value: &[u8]) -> Vec<u8> {
-    let mut row = Vec::with_capacity(1 + value.len());
-    row.put_u8(INLINE);
-    row.put_slice(value);
-    row
-}
-
-/// What a row of a batch holds.
-enum Held {
-    Inline(Bytes),
-    At(Place),
-}
-
-impl Held {
-    fn of(row: &[u8]) -> Result<Held, Poisoned> {
-        match row.split_first() {
-            Some((&INLINE, batch)) => Ok(Held::Inline(Bytes::copy_from_slice(batch))),
-            Some((&PLACED, place)) => {
-                Place::read(place).map(Held::At).ok_or_else(|| Poisoned("malformed place of a batch".into()))
-            }
-            _ => Err(Poisoned("malformed row of a batch".into())),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Held::Inline(batch) => batch.len(),
-            Held::At(place) => place.length as usize,
-        }
-    }
-}
-
 /// Rows of batches on their way to `visit`, so that their values are read together.
 struct Ahead<'a> {
     store: &'a Store,
@@ -595,10 +547,6 @@ impl Ahead<'_> {
         }
         Ok(true)
     }
-}
-
-pub(super) fn place_of(row: &[u8]) -> Option<Place> {
-    row.strip_prefix(&[PLACED]).and_then(Place::read)
 }
 
 fn checkpoint(rows: &DB, to: &Path) -> Result<(), Poisoned> {

@@ -1,4 +1,4 @@
-//! The row changes that a group of the value log carries: RocksDB's write batch, read without RocksDB.
+//! The row changes that a group of the value log carries: RocksDB's write batch, written and read without RocksDB.
 //!
 //! A write batch is: sequence u64, count u32 (both little-endian), then for each change a tag, a family (varint) unless
 //! the tag says the default one, and one or two strings with varint lengths. Invariants: pure; reading never panics;
@@ -22,6 +22,61 @@ pub(super) enum RowChange<'a> {
     Put(Family, &'a [u8], &'a [u8]),
     Delete(Family, &'a [u8]),
     DeleteRange(Family, &'a [u8], &'a [u8]),
+}
+
+/// A write batch in the making.
+pub(super) struct RowChanges {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl RowChanges {
+    /// No change yet; there is room for `bytes` bytes.
+    pub(super) fn with_capacity(bytes: usize) -> RowChanges {
+        let mut changes = RowChanges { bytes: Vec::with_capacity(PREFIX_BYTES + bytes), count: 0 };
+        changes.bytes.resize(PREFIX_BYTES, 0);
+        changes
+    }
+
+    /// A row becomes these pieces, one behind the other.
+    pub(super) fn put(&mut self, family: Family, key: &[u8], pieces: &[&[u8]]) {
+        self.begin(VALUE, family, key);
+        self.put_varint(pieces.iter().map(|piece| piece.len()).sum());
+        pieces.iter().for_each(|piece| self.bytes.extend_from_slice(piece));
+    }
+
+    pub(super) fn delete(&mut self, family: Family, key: &[u8]) {
+        self.begin(DELETION, family, key);
+    }
+
+    /// Deletes `from ≤ key < to`.
+    pub(super) fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]) {
+        self.begin(RANGE_DELETION, family, from);
+        self.put_varint(to.len());
+        self.bytes.extend_from_slice(to);
+    }
+
+    /// The bytes of the write batch.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.bytes[8..PREFIX_BYTES].copy_from_slice(&self.count.to_le_bytes());
+        self.bytes
+    }
+
+    fn begin(&mut self, tag: u8, family: Family, key: &[u8]) {
+        self.count += 1;
+        self.bytes.push(tag);
+        self.put_varint(if family == Family::State { STATE as usize } else { BATCHES as usize });
+        self.put_varint(key.len());
+        self.bytes.extend_from_slice(key);
+    }
+
+    fn put_varint(&mut self, mut value: usize) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
 }
 
 /// Every change of a write batch, in order. The error says what is wrong with the bytes.
@@ -92,6 +147,23 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(read(&bytes[..length]).is_err(), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let long = vec![7; 70_000];
+        let mut changes = RowChanges::with_capacity(0);
+        changes.put(Family::State, b"key", &[b"a", &long]);
+        changes.delete(Family::Batches, b"gone");
+        changes.delete_range(Family::Batches, b"from", b"to");
+        let bytes = changes.finish();
+        let value = [b"a".as_slice(), &long].concat();
+        let expected = [
+            RowChange::Put(Family::State, b"key", &value),
+            RowChange::Delete(Family::Batches, b"gone"),
+            RowChange::DeleteRange(Family::Batches, b"from", b"to"),
+        ];
+        assert_eq!(read(&bytes), Ok(expected.to_vec()));
     }
 
     proptest! {

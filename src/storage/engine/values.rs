@@ -13,6 +13,7 @@
 //! change, except that `reclaim` writes living values anew and deletes the file they were in. A broken group with whole
 //! synced ones behind it is not torn but damaged: the directory does not open.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -30,6 +31,7 @@ use super::full::Failure;
 use super::groups::{self, StoredFile};
 use super::reads::{self, ReadCache};
 use crate::env::Env;
+use crate::records::checksum::continued_over_batch;
 use crate::storage::backups;
 
 /// Number of a file of the log; files are numbered in the order of writing.
@@ -91,6 +93,39 @@ impl Position {
 
     pub(super) fn decode(mut bytes: &[u8]) -> Option<Position> {
         (bytes.len() == 12).then(|| Position { file: bytes.get_u32(), at: bytes.get_u64() })
+    }
+}
+
+/// A value on its way into the log.
+pub(super) struct Value<'a> {
+    pub bytes: Cow<'a, [u8]>,
+    /// It is a batch whose CRC was compared with it since it is in memory.
+    pub is_checked: bool,
+}
+
+impl<'a> Value<'a> {
+    /// Any bytes.
+    pub(super) fn unchecked(bytes: &'a Bytes) -> Value<'a> {
+        Value { bytes: Cow::Borrowed(bytes), is_checked: false }
+    }
+
+    /// A batch whose CRC is known to be right.
+    pub(super) fn checked(batch: &'a Bytes) -> Value<'a> {
+        Value { bytes: Cow::Borrowed(batch), is_checked: true }
+    }
+
+    /// Any bytes, kept here.
+    pub(super) fn owned(bytes: Vec<u8>) -> Value<'a> {
+        Value { bytes: Cow::Owned(bytes), is_checked: false }
+    }
+
+    /// Continues the checksum of a group over it. A batch is covered by its own CRC: to read it once more, on this
+    /// core, would cost more than to write it.
+    fn summed(&self, sum: u32) -> u32 {
+        match self.is_checked {
+            true => continued_over_batch(sum, &self.bytes),
+            false => crc32c::crc32c_append(sum, &self.bytes),
+        }
     }
 }
 
@@ -344,10 +379,10 @@ impl ValueLog {
     }
 
     /// Writes one group, and syncs it if asked to. If there is no room for it, everything is as before.
-    pub(super) fn append(&self, values: &[Bytes], rows: &[u8], sync: bool) -> Result<u64, Failure> {
+    pub(super) fn append(&self, values: &[Value<'_>], rows: &[u8], sync: bool) -> Result<u64, Failure> {
         let mut active = self.active.lock();
         let before = active.keep();
-        let values_bytes: usize = values.iter().map(Bytes::len).sum();
+        let values_bytes: usize = values.iter().map(|value| value.bytes.len()).sum();
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.put_u32(GROUP_MAGIC);
         header.put_u8(if sync { SYNCED } else { 0 });
@@ -356,10 +391,11 @@ impl ValueLog {
         header.put_u32(rows.len() as u32);
         let mut sum = crc32c::crc32c_append(active.salt, &header);
         for value in values {
-            sum = crc32c::crc32c_append(sum, value);
+            sum = value.summed(sum);
         }
         header.put_u32(crc32c::crc32c_append(sum, rows));
-        let pieces = std::iter::once(header.as_slice()).chain(values.iter().map(|value| value.as_ref())).chain([rows]);
+        let pieces =
+            std::iter::once(header.as_slice()).chain(values.iter().map(|value| value.bytes.as_ref())).chain([rows]);
         let written = pieces.into_iter().try_for_each(|piece| active.put(piece)).and_then(|()| active.flush());
         if let Err(error) = written {
             if is_full(&error) {
@@ -472,6 +508,10 @@ fn salt_of(file: &StoredFile, is_last: bool) -> io::Result<Option<u32>> {
 mod tests {
     use super::*;
 
+    fn append(log: &ValueLog, values: &[Bytes], rows: &[u8], sync: bool) -> Result<u64, Failure> {
+        log.append(&values.iter().map(Value::unchecked).collect::<Vec<_>>(), rows, sync)
+    }
+
     const EMPTY_BLOCK_ROOM: u64 = BLOCK as u64;
 
     fn try_open(folder: &Path, from: Option<Position>, direct: bool) -> io::Result<(ValueLog, Vec<Vec<u8>>)> {
@@ -510,7 +550,7 @@ mod tests {
             for group in 0..5u8 {
                 let start = log.next().unwrap();
                 starts.push(start);
-                log.append(&values_of(group), &[group, group], group % 2 == 0).unwrap();
+                append(&log, &values_of(group), &[group, group], group % 2 == 0).unwrap();
                 let place = Place { file: start.file, at: ValueLog::first_value(start) + 100, length: 7 };
                 assert_eq!(log.read(&[place]).unwrap(), [Some(Bytes::from(vec![group + 1; 7]))]);
             }
@@ -526,7 +566,7 @@ mod tests {
                 let (log, rows) = open(root.path(), Some(starts[2]));
                 assert_eq!(rows, [[2, 2], [3, 3]], "the last group lost {lost} bytes");
                 assert_eq!(log.next().unwrap(), starts[4]);
-                log.append(&values_of(4), &[4, 4], true).unwrap();
+                append(&log, &values_of(4), &[4, 4], true).unwrap();
             }
             let (_, rows) = open(root.path(), Some(starts[2]));
             assert_eq!(rows, [[2, 2], [3, 3], [4, 4]]);
@@ -541,7 +581,7 @@ mod tests {
         for (number, size) in [1usize, 4000, 4096, 5000, 1 << 20, 3 << 20, 12, 600_000, 17].into_iter().enumerate() {
             let start = log.next().unwrap();
             let value = Bytes::from((0..size).map(|at| (at * 7 + number) as u8).collect::<Vec<u8>>());
-            log.append(std::slice::from_ref(&value), &[number as u8], true).unwrap();
+            append(&log, std::slice::from_ref(&value), &[number as u8], true).unwrap();
             let place = Place { file: start.file, at: ValueLog::first_value(start), length: size as u32 };
             written.push((place, value));
         }
@@ -568,7 +608,7 @@ mod tests {
         for number in 0..200u8 {
             let start = log.next().unwrap();
             let value = Bytes::from(vec![number; 5000]);
-            log.append(std::slice::from_ref(&value), &[], false).unwrap();
+            append(&log, std::slice::from_ref(&value), &[], false).unwrap();
             let at = ValueLog::first_value(start);
             // The same small piece many times over: enough of the chunk is wanted for it to be read whole.
             let places = vec![Place { file: start.file, at, length: 5000 }; 7];
@@ -583,7 +623,7 @@ mod tests {
             let (log, _) = open(root.path(), None);
             let write = |log: &ValueLog, group: u8| {
                 let values = [Bytes::from(vec![group + 1; 1500])];
-                log.append(&values, &[group], true).unwrap();
+                append(log, &values, &[group], true).unwrap();
             };
             (0..groups).for_each(|group| write(&log, group));
             let end = log.next().unwrap();
@@ -623,7 +663,7 @@ mod tests {
         let (log, _) = open(root, None);
         let starts = (0..3u8).map(|group| {
             let start = log.next().unwrap().at;
-            log.append(&[Bytes::from(vec![group; 50])], &[group], sync).unwrap();
+            append(&log, &[Bytes::from(vec![group; 50])], &[group], sync).unwrap();
             start
         });
         starts.collect()
@@ -662,7 +702,7 @@ mod tests {
         fs::write(path(root.path()), vec![0; BLOCK]).unwrap();
         let (log, rows) = open(root.path(), None);
         assert!(rows.is_empty(), "a file that was created and never written");
-        log.append(&values_of(1), &[1], true).unwrap();
+        append(&log, &values_of(1), &[1], true).unwrap();
         drop(log);
         assert_eq!(open(root.path(), None).1, [[1]]);
     }

@@ -69,6 +69,8 @@ impl PartitionLog {
                 self.put_chunk(&new, &mut write);
             }
         }
+        // Before it is written: no reader finds the batches of before once another has found those of after.
+        self.home.tail.forget_below(self.number, old.next_offset);
         self.state.bytes = (self.state.bytes + new.bytes).saturating_sub(old.bytes);
         self.put_state(&mut write);
         self.home.engine.submit(write.when_done(done))?;
@@ -80,14 +82,13 @@ impl PartitionLog {
         write.put(Family::State, key, state::encode_chunk(chunk));
     }
 
-    /// A pass has ended at `cleaned_to`: what is in memory of the part below goes, and the next pass begins here.
+    /// A pass has ended at `cleaned_to`: the next one begins here.
     pub fn finish_pass(
         &mut self,
         cleaned_to: Offset,
         done: impl FnOnce(Result<(), Poisoned>) + Send + 'static,
     ) -> Result<(), Poisoned> {
         self.cleaned_to = cleaned_to;
-        self.home.tail.forget_below(self.number, cleaned_to);
         self.home.engine.note_garbage((keys::batch(self.number, 0), keys::batch(self.number, cleaned_to)));
         let mut write = Write::new();
         write.put(Family::State, keys::of_log(Kind::Cleaned, self.number), state::encode_cleaned(cleaned_to));
