@@ -344,14 +344,14 @@ impl Fetcher {
             // An image with the next epoch is on its way.
             Err(Outcome::Refused(ErrorCode::FencedLeaderEpoch)) => self.pauses.until_next_epoch(id, at.epoch),
             Err(outcome) => {
-                self.pauses.fail(id, at.epoch, now, backoff);
+                let first = self.pauses.fail(id, at.epoch, now, backoff);
                 let leader = self.leader;
                 match outcome {
-                    Outcome::Failed(failure) => {
+                    Outcome::Failed(failure) if first => {
                         tracing::warn!(partition = ?partition, %leader, ?failure, "what the leader sent was not taken");
                     }
                     // Often it has not heard yet that it leads.
-                    outcome => tracing::debug!(partition = ?partition, %leader, ?outcome, "the leader refuses a fetch"),
+                    outcome => tracing::debug!(partition = ?partition, %leader, ?outcome, "a fetch failed"),
                 }
             }
         }

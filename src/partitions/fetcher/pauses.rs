@@ -45,10 +45,11 @@ impl Pauses {
         self.0.values().filter_map(|pause| pause.until).min()
     }
 
-    /// A fetch of the partition failed.
-    pub(super) fn fail(&mut self, id: TopicIdPartition, epoch: LeaderEpoch, now: Instant, most: Duration) {
+    /// A fetch of the partition failed. True if it is the first in a row.
+    pub(super) fn fail(&mut self, id: TopicIdPartition, epoch: LeaderEpoch, now: Instant, most: Duration) -> bool {
         let failures = self.0.get(&id).map_or(0, |pause| pause.failures) + 1;
         self.0.insert(id, Pause { epoch, failures, until: Some(now + length(failures, most)) });
+        failures == 1
     }
 
     /// The partition is not ready, though nothing failed.
@@ -81,8 +82,8 @@ mod tests {
         let id = TopicIdPartition { topic: KafkaUuid(1), partition: 0 };
         let (now, most) = (Instant::now(), Duration::from_millis(100));
         let mut pauses = Pauses::default();
-        pauses.fail(id, 3, now, most);
-        pauses.fail(id, 3, now, most);
+        assert!(pauses.fail(id, 3, now, most));
+        assert!(!pauses.fail(id, 3, now, most));
         assert!(pauses.holds(id, now + 2 * PAUSE_MIN - Duration::from_millis(1)));
         assert!(!pauses.holds(id, now + 2 * PAUSE_MIN));
         assert_eq!((length(3, most), length(99, most)), (4 * PAUSE_MIN, most));
