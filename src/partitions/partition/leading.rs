@@ -17,7 +17,6 @@ use crate::ids::{BrokerId, LeaderEpoch, Offset};
 use crate::metadata::{Altered, PartitionRegistration};
 use crate::partitions::replicas::{FollowerFetch, IsrProposal, Millis, Replicas, Settled, Terms};
 use crate::partitions::waiters::{Commit, FetchWait};
-use crate::sabotage;
 
 /// The role that a partition has just taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -285,4 +284,3 @@ impl Partition {
         Some((replicas.isr().len(), self.on_terms(|terms| replicas.has_enough(terms))))
     }
 }
-
