@@ -552,10 +552,10 @@ settings! {
             ClusterWide, Ignored(NO_TIERS),
             "Whether a new follower starts at the end of the tiered part.";
         "leader.replication.throttled.rate" leader_replication_throttled_rate: i64 = "9223372036854775807",
-            AtLeast(0), ClusterWide, Ignored(ONE_NODE),
+            AtLeast(0), ClusterWide, Yes,
             "Limit in bytes a second for throttled replicas read from this broker.";
         "follower.replication.throttled.rate" follower_replication_throttled_rate: i64 = "9223372036854775807",
-            AtLeast(0), ClusterWide, Ignored(ONE_NODE),
+            AtLeast(0), ClusterWide, Yes,
             "Limit in bytes a second for throttled replicas copied to this broker.";
         "replica.alter.log.dirs.io.max.bytes.per.second"
             replica_alter_log_dirs_io_max_bytes_per_second: i64 = "9223372036854775807", AtLeast(0), ClusterWide,
@@ -932,10 +932,10 @@ settings! {
         "quota.window.size.seconds" quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly, Yes,
             "Length of such a window.";
         "replication.quota.window.num" replication_quota_window_num: i32 = "11", AtLeast(1), ReadOnly,
-            Ignored(ONE_NODE),
+            Ignored("eleven windows of a second, always"),
             "Windows over which replication quotas are measured.";
         "replication.quota.window.size.seconds" replication_quota_window_size_seconds: i32 = "1", AtLeast(1),
-            ReadOnly, Ignored(ONE_NODE),
+            ReadOnly, Ignored("eleven windows of a second, always"),
             "Length of such a window.";
         "controller.quota.window.num" controller_quota_window_num: i32 = "11", AtLeast(1), ReadOnly, Yes,
             "Windows over which quotas of topic changes are measured.";
@@ -1261,12 +1261,12 @@ settings! {
             "Time after which the log is flushed to disk.",
             from &[("log.flush.interval.ms", 1), ("log.flush.scheduler.interval.ms", 1)];
         "follower.replication.throttled.replicas" follower_replication_throttled_replicas: Vec<String> = "",
-            Custom { check: rules::throttled_replicas, allowed: THROTTLED }, PerTopic, Ignored(ONE_NODE),
+            Custom { check: rules::throttled_replicas, allowed: THROTTLED }, PerTopic, Yes,
             "Replicas whose copying is throttled at the follower.";
         "index.interval.bytes" index_interval_bytes: i32 = "4096", AtLeast(0), PerTopic, Ignored(NO_SEGMENTS),
             "Bytes of log between two index entries.", from &[("log.index.interval.bytes", 1)];
         "leader.replication.throttled.replicas" leader_replication_throttled_replicas: Vec<String> = "",
-            Custom { check: rules::throttled_replicas, allowed: THROTTLED }, PerTopic, Ignored(ONE_NODE),
+            Custom { check: rules::throttled_replicas, allowed: THROTTLED }, PerTopic, Yes,
             "Replicas whose copying is throttled at the leader.";
         "local.retention.bytes" local_retention_bytes: i64 = "-2", AtLeast(-2), PerTopic, Ignored(NO_TIERS),
             "Size above which tiered records leave the broker; -2 means retention.bytes.",

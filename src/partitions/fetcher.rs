@@ -83,6 +83,9 @@ impl Fetchers {
 
     /// Gives every partition that follows to the fetcher of its leader. `image` is in effect here already.
     pub fn follow(&mut self, image: &ClusterImage) {
+        let neighbours = self.partitions.neighbours();
+        neighbours.outgoing.limit(self.config.load().broker().leader_replication_throttled_rate);
+        neighbours.incoming.limit(self.config.load().broker().follower_replication_throttled_rate);
         let mut wanted = self.assignments(image);
         self.running.retain(|place, running| {
             let stays = wanted.contains_key(place);
@@ -248,6 +251,7 @@ impl Fetcher {
         let mut asked = Asked::new();
         for (id, partition, epoch) in due {
             match partition.fetch_position() {
+                Some(_) if partition.is_held_up() => self.pauses.briefly(id, epoch, now),
                 Some(at) if at.epoch == epoch && at.leader == self.leader => drop(asked.insert(id, (partition, at))),
                 // Its role is changing, or its disk is slow.
                 _ => self.pauses.briefly(id, epoch, now),

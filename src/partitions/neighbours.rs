@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::replicas::{ActiveBrokers, Millis};
+use super::throttle::Throttle;
 use crate::ids::{BrokerId, TopicIdPartition};
 
 /// What replication tells of itself, for metrics; each as the metric of its name.
@@ -63,6 +64,9 @@ pub struct Neighbours {
     /// `replica.lag.time.max.ms`.
     pub lag_ms_max: Millis,
     pub figures: ReplicationFigures,
+    /// What followers copy from here, and what is copied from leaders.
+    pub outgoing: Throttle,
+    pub incoming: Throttle,
     active: ArcSwap<ActiveBrokers>,
     /// Partitions with an ISR change to propose.
     pub proposing: IdQueue,
@@ -77,6 +81,8 @@ impl Neighbours {
             node,
             lag_ms_max: lag.as_millis() as Millis,
             figures: ReplicationFigures::default(),
+            outgoing: Throttle::default(),
+            incoming: Throttle::default(),
             active: ArcSwap::default(),
             proposing: IdQueue::default(),
             misplaced: IdQueue::default(),

@@ -1,6 +1,5 @@
 //! What a follower says to its leader, in Kafka's words: Fetch and ListOffsets.
 
-use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -110,7 +109,7 @@ fn fetched_partition(data: PartitionData) -> Fetched {
     } else if epoch >= 0 && end_offset >= 0 {
         Fetched::Diverging(Divergence { epoch, end_offset })
     } else {
-        let batches = data.records.unwrap_or_else(Bytes::new);
+        let batches = data.records.unwrap_or_default();
         Fetched::Records(FromLeader { batches, high_watermark: data.high_watermark, log_start: data.log_start_offset })
     }
 }

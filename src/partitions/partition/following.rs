@@ -14,6 +14,8 @@ use super::{Assumed, Core, Divergence, Partition, Role, chunk_span};
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset};
 use crate::metadata::PartitionRegistration;
+use crate::partitions::replicas::Millis;
+use crate::partitions::throttle;
 use crate::sabotage;
 use crate::storage::engine::Poisoned;
 use crate::storage::log::{CutPlan, FollowerBatches, FollowerRefused, PartitionLog};
@@ -100,6 +102,18 @@ impl Partition {
         matches!(core.role, Role::Following(_)).then(|| (core.leader_high_watermark - log_end).max(0))
     }
 
+    fn is_throttled(&self) -> bool {
+        let named = &self.settings.load().follower_replication_throttled_replicas;
+        throttle::names(named, self.id.partition, self.neighbours.node)
+    }
+
+    /// True if this replica has to wait because too much was copied: one that is named and behind.
+    pub fn is_held_up(&self) -> bool {
+        self.is_throttled()
+            && self.lag() != Some(0)
+            && self.neighbours.incoming.is_exceeded(self.env.wall_ms() as Millis)
+    }
+
     /// Takes over what the leader sent. Returns when it is on stable storage.
     pub async fn take_over(self: &Arc<Self>, at: &FetchPosition, sent: FromLeader) -> Result<(), FollowFailure> {
         let batches = FollowerBatches::check(sent.batches, at.epoch)?;
@@ -121,6 +135,9 @@ impl Partition {
         };
         if let Some(synced) = synced {
             self.neighbours.figures.bytes_in.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+            if self.is_throttled() {
+                self.neighbours.incoming.copied(bytes, self.env.wall_ms() as Millis);
+            }
             if !sabotage::on("follower-acks-unsynced") {
                 synced.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower)).map_err(unsettled)?;
             }

@@ -16,7 +16,28 @@ use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset};
 use crate::metadata::{Altered, PartitionRegistration};
 use crate::partitions::replicas::{FollowerFetch, IsrProposal, Millis, Replicas, Settled, Terms};
+use crate::partitions::throttle;
 use crate::partitions::waiters::{Commit, FetchWait};
+
+/// Whether what a follower copies is limited (`leader.replication.throttled.replicas`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Copying {
+    Free,
+    /// It counts against the rate.
+    Counted,
+    /// The rate is exceeded, and the follower is not in sync: it gets no records now.
+    HeldUp,
+}
+
+impl Copying {
+    /// What is asked for, as far as the limit allows it.
+    pub fn limit(self, ask: ReadAsk) -> ReadAsk {
+        match self {
+            Copying::HeldUp => ReadAsk { bytes_max: 0, at_least_one: false, ..ask },
+            Copying::Free | Copying::Counted => ask,
+        }
+    }
+}
 
 /// The role that a partition has just taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,25 +125,48 @@ impl Partition {
         decide(&Terms { now_ms: self.now_ms(), active: &active, lag_ms_max: self.neighbours.lag_ms_max, min_isr })
     }
 
-    /// Takes a follower's fetch for the acknowledgement of everything before it, if it is one. Kafka's order: the
-    /// leader's epoch, who asks, where the logs part, the offset.
-    pub fn acknowledge(&self, ask: &ReadAsk, fetch: &FollowerFetch) -> Result<(), ErrorCode> {
+    /// Looks at a follower's fetch, and, with `first`, takes it for the acknowledgement of everything before it. Kafka's
+    /// order: the leader's epoch, who asks, where the logs part, the offset.
+    pub fn admit_follower(&self, ask: &ReadAsk, fetch: &FollowerFetch, first: bool) -> Result<Copying, ErrorCode> {
+        let throttled = {
+            let named = &self.settings.load().leader_replication_throttled_replicas;
+            throttle::names(named, self.id.partition, self.neighbours.node)
+        };
         let mut core = self.core.lock();
         core.check_epoch(ask.leader_epoch, true)?;
         let replicas = core.replicas.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
         replicas.check_fetch(fetch, ask.leader_epoch >= 0)?;
+        let in_sync = replicas.isr().contains(&fetch.id);
         let without_records = ReadAsk { bytes_max: 0, at_least_one: false, ..*ask };
-        if !matches!(core.plan_read(&without_records)?, Planned::Diverges(..)) {
+        if first && !matches!(core.plan_read(&without_records)?, Planned::Diverges(..)) {
             self.note_fetch(&mut core, fetch);
         }
-        Ok(())
+        Ok(match throttled {
+            false => Copying::Free,
+            true if !in_sync && self.neighbours.outgoing.is_exceeded(self.env.wall_ms() as Millis) => Copying::HeldUp,
+            true => Copying::Counted,
+        })
+    }
+
+    /// Counts what a follower is given of a partition whose copying is limited.
+    pub fn count_copied(&self, bytes: u64) {
+        self.neighbours.outgoing.copied(bytes, self.env.wall_ms() as Millis);
     }
 
     /// Reads for a follower whose fetch is an acknowledgement.
     #[cfg(test)]
-    pub async fn replicate(self: &Arc<Self>, ask: ReadAsk, fetch: FollowerFetch) -> Result<Read, ErrorCode> {
-        self.acknowledge(&ask, &fetch)?;
-        self.read(ask).await
+    pub async fn replicate(
+        self: &Arc<Self>,
+        ask: ReadAsk,
+        fetch: FollowerFetch,
+        first: bool,
+    ) -> Result<Read, ErrorCode> {
+        let copying = self.admit_follower(&ask, &fetch, first)?;
+        let read = self.read(copying.limit(ask)).await?;
+        if copying != Copying::Free {
+            self.count_copied(read.batches.iter().map(|batch| batch.len() as u64).sum());
+        }
+        Ok(read)
     }
 
     fn note_fetch(&self, core: &mut Core, fetch: &FollowerFetch) {
@@ -186,8 +230,8 @@ impl Partition {
     pub fn check_in_sync(&self) -> Result<(), ErrorCode> {
         let core = self.core.lock();
         core.leading()?;
-        let enough = core.replicas.as_ref().is_some_and(|replicas| self.on_terms(|terms| replicas.has_enough(terms)));
-        if enough { Ok(()) } else { Err(ErrorCode::NotEnoughReplicas) }
+        let enough = |replicas: &Replicas| replicas.is_alone() || self.on_terms(|terms| replicas.has_enough(terms));
+        if core.replicas.as_ref().is_some_and(enough) { Ok(()) } else { Err(ErrorCode::NotEnoughReplicas) }
     }
 
     /// Resolves when everything below `end` is on this leader's stable storage.

@@ -202,18 +202,22 @@ impl PartitionLog {
 
     /// Prepares to cut the log so that it ends at `to`, which is above its start. Everything appended must be on disk.
     pub fn plan_cut(&self, to: Offset) -> CutPlan {
-        let chunks = || self.closed.iter().chain([&self.state.open]).rev().filter(|chunk| chunk.base_offset < to);
         let (mut replay_from, mut bytes) = (to, 0);
-        for chunk in chunks() {
+        for chunk in self.last_chunks(to) {
             bytes += chunk.bytes;
             if bytes > REPLAYED_BYTES_MAX {
                 break;
             }
             replay_from = chunk.base_offset;
         }
-        let last = [chunks().next().copied(), chunks().nth(1).copied()];
+        let last = [self.last_chunks(to).next(), self.last_chunks(to).nth(1)];
         let (home, number, log_end) = (self.home.clone(), self.number, self.state.log_end);
         CutPlan { home, number, to, log_end, last, replay_from }
+    }
+
+    /// The chunks that begin below `to`, closed or open, newest first.
+    fn last_chunks(&self, to: Offset) -> impl Iterator<Item = Chunk> {
+        self.closed.iter().chain([&self.state.open]).rev().filter(move |chunk| chunk.base_offset < to).copied()
     }
 
     /// Cuts the log; `done` tells when that is on disk. `None`, without a call of `done`, if the log is no longer what
@@ -224,8 +228,8 @@ impl PartitionLog {
         done: impl FnOnce(Result<(), Poisoned>) + Send + 'static,
     ) -> Result<Option<Offset>, Poisoned> {
         let Cut { log_end, to, found, rest, touched, replayed } = cut;
-        let chunks = self.closed.iter().chain([&self.state.open]).filter(|chunk| chunk.base_offset < to);
-        if self.state.log_end != log_end || chunks.last().copied() != found || to <= self.state.log_start {
+        let last = self.last_chunks(to).next();
+        if self.state.log_end != log_end || last != found || to <= self.state.log_start {
             return Ok(None);
         }
         let mut write = Write::new();
