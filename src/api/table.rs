@@ -183,9 +183,7 @@ pub static APIS: &[Api] = &[
     api!(60, "DescribeCluster", 0..=2, Here, describe_cluster(DescribeClusterRequest)).on(Scope::Both),
     api!(61, "DescribeProducers", 0..=0, Here, describe_producers(DescribeProducersRequest)),
     api!(62, "BrokerRegistration", 0..=4, Here, broker_registration(BrokerRegistrationRequest)).on(Scope::Controllers),
-    api!(63, "BrokerHeartbeat", 0..=1, Here, broker_heartbeat(BrokerHeartbeatRequest))
-        .on(Scope::Controllers)
-        .gaps("no cordoned directories"),
+    api!(63, "BrokerHeartbeat", 0..=2, Here, broker_heartbeat(BrokerHeartbeatRequest)).on(Scope::Controllers),
     api!(64, "UnregisterBroker", 0..=0, Controller, unregister_broker(UnregisterBrokerRequest)).on(Scope::Both),
     api!(67, "AllocateProducerIds", 0..=0, Here, allocate_producer_ids(AllocateProducerIdsRequest))
         .on(Scope::Controllers),

@@ -245,7 +245,7 @@ async fn beat(metadata: &Metadata, epoch: i64) -> HeartbeatAnswer {
         want_fence: false,
         want_shut_down: false,
         offline_dirs: Vec::new(),
-        cordoned_dirs: Vec::new(),
+        cordoned_dirs: None,
     };
     metadata.on_heartbeat(heartbeat).await.unwrap()
 }
