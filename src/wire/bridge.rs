@@ -29,6 +29,7 @@ const ROWS: &[(i16, i16, i16)] = &[
     (9, 10, 9),  // OffsetFetch: topics by id (KIP-848)
     (35, 5, 4),  // DescribeLogDirs: cordoned directories (KIP-1066)
     (63, 2, 1),  // BrokerHeartbeat: cordoned directories (KIP-1066), in a tag that the crate keeps aside
+    (80, 1, 0),  // AddRaftVoter: whether the answer waits for the commit (KIP-1186)
 ];
 
 /// Numbers from here on are ours.
@@ -39,8 +40,12 @@ pub const TOPIC_ID: u32 = PRIVATE;
 /// Whether a data directory takes no new partitions.
 pub const IS_CORDONED: u32 = PRIVATE + 1;
 
+/// Whether a new voter is answered only when it is committed.
+pub const ACK_WHEN_COMMITTED: u32 = PRIVATE + 2;
+
 /// The fields that are carried, by Kafka's names.
-const CARRIED: &[(&str, u32)] = &[("topic_id", TOPIC_ID), ("is_cordoned", IS_CORDONED)];
+const CARRIED: &[(&str, u32)] =
+    &[("topic_id", TOPIC_ID), ("is_cordoned", IS_CORDONED), ("ack_when_committed", ACK_WHEN_COMMITTED)];
 
 /// The tag of BrokerHeartbeat's cordoned directories.
 const CORDONED_DIRS: i32 = 1;
@@ -102,6 +107,11 @@ pub fn carry_bool(aside: &mut Aside, tag: u32, value: bool) {
 pub fn carried_id(aside: &Aside, tag: u32) -> Option<KafkaUuid> {
     let bytes = aside.get(&(tag as i32))?;
     Some(KafkaUuid(u128::from_be_bytes(bytes.as_ref().try_into().ok()?)))
+}
+
+/// The flag that was carried from the newer version.
+pub fn carried_bool(aside: &Aside, tag: u32) -> Option<bool> {
+    Some(*aside.get(&(tag as i32))?.first()? != 0)
 }
 
 /// `body`, which has the shape `from`, in the shape `to`.
