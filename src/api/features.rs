@@ -13,7 +13,10 @@ pub struct SupportedFeature {
 }
 
 /// `metadata.version` 7 is 3.3-IV3, the lowest Kafka 4 knows; 30 is 4.3-IV0.
+/// `kraft.version` 1 is a quorum whose voters are in the log (KIP-853); a new cluster has it unless its settings name
+/// the voters.
 const SUPPORTED: &[SupportedFeature] = &[
+    SupportedFeature { name: "kraft.version", min: 0, max: 1, initial: 1 },
     SupportedFeature { name: "metadata.version", min: 7, max: 30, initial: 30 },
     SupportedFeature { name: "eligible.leader.replicas.version", min: 0, max: 1, initial: 1 },
 ];

@@ -183,9 +183,7 @@ pub static APIS: &[Api] = &[
     api!(60, "DescribeCluster", 0..=2, Here, describe_cluster(DescribeClusterRequest)).on(Scope::Both),
     api!(61, "DescribeProducers", 0..=0, Here, describe_producers(DescribeProducersRequest)),
     api!(62, "BrokerRegistration", 0..=4, Here, broker_registration(BrokerRegistrationRequest)).on(Scope::Controllers),
-    api!(63, "BrokerHeartbeat", 0..=1, Here, broker_heartbeat(BrokerHeartbeatRequest))
-        .on(Scope::Controllers)
-        .gaps("no cordoned directories"),
+    api!(63, "BrokerHeartbeat", 0..=2, Here, broker_heartbeat(BrokerHeartbeatRequest)).on(Scope::Controllers),
     api!(64, "UnregisterBroker", 0..=0, Controller, unregister_broker(UnregisterBrokerRequest)).on(Scope::Both),
     api!(67, "AllocateProducerIds", 0..=0, Here, allocate_producer_ids(AllocateProducerIdsRequest))
         .on(Scope::Controllers),
@@ -195,6 +193,9 @@ pub static APIS: &[Api] = &[
         .on(Scope::Controllers),
     api!(74, "ListConfigResources", 0..=1, Here, list_config_resources(ListConfigResourcesRequest)),
     api!(75, "DescribeTopicPartitions", 0..=0, Here, describe_topic_partitions(DescribeTopicPartitionsRequest)),
+    api!(80, "AddRaftVoter", 0..=1, Controller, add_raft_voter(AddRaftVoterRequest)).on(Scope::Both),
+    api!(81, "RemoveRaftVoter", 0..=0, Controller, remove_raft_voter(RemoveRaftVoterRequest)).on(Scope::Both),
+    api!(82, "UpdateRaftVoter", 0..=0, Here, update_raft_voter(UpdateRaftVoterRequest)).on(Scope::Controllers),
 ];
 
 /// The row with this key.
@@ -341,7 +342,7 @@ mod tests {
             EnvelopeRequest DescribeClusterRequest DescribeProducersRequest BrokerRegistrationRequest BrokerHeartbeatRequest
             UnregisterBrokerRequest AllocateProducerIdsRequest GetTelemetrySubscriptionsRequest PushTelemetryRequest
             AssignReplicasToDirsRequest ListConfigResourcesRequest
-            DescribeTopicPartitionsRequest
+            DescribeTopicPartitionsRequest AddRaftVoterRequest RemoveRaftVoterRequest UpdateRaftVoterRequest
         }
         assert!(decoded.into_iter().eq(apis().map(|(key, _)| key)), "a row is not checked");
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{print_line, refuse};
 use crate::api::supported_features;
-use crate::config::Loaded;
+use crate::config::{Config, Loaded};
 use crate::env::Env;
 use crate::offline::{self, FormatRequest, Quorum, features};
 
@@ -69,7 +69,7 @@ struct Format {
     #[arg(long, short = 'N', group = "quorum")]
     no_initial_controllers: bool,
 
-    /// The first quorum, as id@host:port:directory-id; for now it has one member, this node.
+    /// The first quorum, as id@host:port:directory-id, separated by commas; this node is one of them.
     #[arg(long, short = 'I', value_name = "VOTERS", group = "quorum")]
     initial_controllers: Option<String>,
 
@@ -146,9 +146,22 @@ impl Format {
             quorum,
             ignore_formatted: self.ignore_formatted,
             supported,
+            endpoints: controller_endpoints(&loaded.config),
         };
         offline::format(&Env::real(), &request)
     }
+}
+
+/// Where the controller of this node listens, in the order of `controller.listener.names`. A port that the system is to
+/// choose is not known before the start, which tells it to the quorum then.
+fn controller_endpoints(config: &Config) -> Vec<(String, String, u16)> {
+    let names = config.broker().controller_listener_names.iter().map(|name| name.to_uppercase());
+    let endpoint = |name: String| {
+        let listener = config.listeners().iter().find(|listener| listener.controller && listener.name == name)?;
+        let (host, port) = listener.advertised.clone()?;
+        Some((name, host, port))
+    };
+    names.filter_map(endpoint).collect()
 }
 
 /// Prints the text, or the reason why there is none, as Kafka's tool says it: without a name before it.

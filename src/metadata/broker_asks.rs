@@ -79,7 +79,7 @@ impl MetadataAsk for JoinCluster {
             want_fence: false,
             want_shut_down: false,
             offline_dirs: Vec::new(),
-            cordoned_dirs: Vec::new(),
+            cordoned_dirs: None,
         };
         let (records, _) = heartbeats::decide_heartbeat(round.image(), round.rules(), &caught_up, epoch)?;
         round.accept(records);

@@ -144,7 +144,7 @@ async fn has_topic(node: &Node, name: &str) {
 /// Makes a broker out of nothing, so that topics have a place.
 async fn register(node: &Node) {
     let registration = Registration { id: BrokerId(node.id), ..(*node.metadata.registration).clone() };
-    node.metadata.ask(broker_asks::JoinCluster { registration, clean: false }).await.unwrap().unwrap();
+    node.metadata.ask(broker_asks::JoinCluster { registration, clean: true }).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,4 +337,175 @@ async fn a_leader_that_stops_hands_over() {
     active(&nodes).await;
     let took = leaving.env.now() - began;
     assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+/// A cluster whose voters are in the log: node 1 is the first, the others wait to be added.
+impl Cluster {
+    fn dynamic(seed: u64) -> Cluster {
+        Cluster { voters: BTreeMap::new(), ..Cluster::of(0, seed) }
+    }
+
+    fn dynamic_options(&self, id: i32, store: &Arc<MemoryStore>, auto_join: bool) -> MetadataOptions {
+        let endpoints = vec![MemberEndpoint { listener: "CONTROLLER".into(), address: address(id) }];
+        let bootstrap = (1..=3).map(address).collect();
+        let mut options = self.options(id, store);
+        options.quorum = QuorumSettings { endpoints, bootstrap, auto_join, timing: TIMING, ..Default::default() };
+        options.bootstrap_features.push(("kraft.version".into(), 1));
+        options
+    }
+
+    async fn start_dynamic(&self, id: i32, store: &Arc<MemoryStore>, auto_join: bool) -> Node {
+        if id == 1 && store.get(b"i").unwrap().is_none() {
+            let first = BTreeMap::from([(voter(1), member(1))]);
+            write_first_voters(&**store, &first).unwrap();
+        }
+        self.try_start(self.dynamic_options(id, store, auto_join), store).await.unwrap()
+    }
+}
+
+fn voter(node: i32) -> VoterId {
+    VoterId { node, directory: node as u128 * 10 }
+}
+
+fn member(node: i32) -> Member {
+    Member { endpoints: vec![MemberEndpoint { listener: "CONTROLLER".into(), address: address(node) }] }
+}
+
+fn voters_of(node: &Node) -> Vec<i32> {
+    node.metadata.quorum().voters().keys().map(|voter| voter.node).collect()
+}
+
+async fn add(leader: &Node, id: i32) -> Result<(), ApiError> {
+    leader.metadata.quorum().change_voter(voter(id), VoterChange::Add(member(id)), ELECTION, true).await
+}
+
+async fn remove(leader: &Node, id: i32) -> Result<(), ApiError> {
+    leader.metadata.quorum().change_voter(voter(id), VoterChange::Remove, ELECTION, true).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn voters_come_and_go() {
+    let cluster = Cluster::dynamic(1);
+    let mut nodes = vec![cluster.start_dynamic(1, &MemoryStore::new(), false).await];
+    assert!(nodes[0].metadata.is_active(), "one voter waits for nobody");
+    register(&nodes[0]).await;
+    create(&nodes[0].metadata, "first").await.unwrap();
+    for id in 2..=3 {
+        let node = cluster.start_dynamic(id, &MemoryStore::new(), false).await;
+        has_topic(&node, "first").await;
+        assert!(!node.metadata.quorum().is_member(), "it follows, and waits to be added");
+        let state = nodes[0].metadata.quorum_state().unwrap();
+        let seen = state.observers.iter().find(|seen| seen.id == BrokerId(id)).unwrap();
+        assert_eq!((seen.directory, state.voters.len()), (KafkaUuid(id as u128 * 10), id as usize - 1));
+        nodes.push(node);
+        add(&nodes[0], id).await.unwrap();
+        assert_eq!(add(&nodes[0], id).await.unwrap_err().code, ErrorCode::DuplicateVoter);
+    }
+    assert_eq!(voters_of(&nodes[0]), [1, 2, 3]);
+    tokio::time::sleep(ELECTION).await;
+    let state = nodes[0].metadata.quorum_state().unwrap();
+    assert_eq!((state.leader, state.observers.len()), (BrokerId(1), 0));
+    for seen in &state.voters {
+        assert_eq!(seen.log_end, state.high_watermark);
+        let now_ms = nodes[0].env.wall_ms();
+        assert!((now_ms - 1000..=now_ms).contains(&seen.fetched_ms), "{seen:?}");
+        assert!(seen.caught_up_ms <= seen.fetched_ms && seen.caught_up_ms > 0, "{seen:?}");
+    }
+    assert_eq!(state.nodes[2], (BrokerId(3), member(3).endpoints));
+
+    // The leader itself may be removed: another one leads, and it goes on following.
+    let began = nodes[0].env.now();
+    remove(&nodes[0], 1).await.unwrap();
+    let leader = active(&nodes[1..]).await + 1;
+    assert!(nodes[0].env.now() - began < Duration::from_secs(1));
+    assert_eq!(voters_of(&nodes[leader]), [2, 3]);
+    create(&nodes[leader].metadata, "second").await.unwrap();
+    has_topic(&nodes[0], "second").await;
+    assert_eq!(remove(&nodes[leader], 1).await.unwrap_err().code, ErrorCode::VoterNotFound);
+    assert_eq!(create(&nodes[0].metadata, "no").await.unwrap_err().code, ErrorCode::NotController);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_is_not_there_is_not_added() {
+    let cluster = Cluster::dynamic(1);
+    let node = cluster.start_dynamic(1, &MemoryStore::new(), false).await;
+    let refused = add(&node, 2).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::RequestTimedOut, "{refused}");
+    tokio::time::sleep(ELECTION).await;
+    assert_eq!(voters_of(&node), [1]);
+    assert!(node.metadata.quorum_state().unwrap().observers.is_empty(), "nothing is left of it");
+    register(&node).await;
+    create(&node.metadata, "works").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn controllers_join_by_themselves_and_replace_their_earlier_lives() {
+    let cluster = Cluster::dynamic(1);
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        nodes.push(cluster.start_dynamic(id, &MemoryStore::new(), true).await);
+    }
+    register(&nodes[0]).await;
+    tokio::time::sleep(2 * ELECTION).await;
+    assert_eq!(voters_of(&nodes[0]), [1, 2, 3]);
+
+    // Node 3 loses its disk: it is a stranger until it has had itself replaced.
+    let dead = nodes.pop().unwrap();
+    cluster.kill(dead).await;
+    let empty = MemoryStore::new();
+    let mut options = cluster.dynamic_options(3, &empty, true);
+    options.directory = KafkaUuid(33);
+    let returned = cluster.try_start(options, &empty).await.unwrap();
+    tokio::time::sleep(4 * ELECTION).await;
+    let voters = nodes[active(&nodes).await].metadata.quorum().voters();
+    let directories: Vec<u128> = voters.keys().map(|voter| voter.directory).collect();
+    assert_eq!(directories, [10, 20, 33]);
+    assert!(returned.metadata.quorum().is_member());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_moves_tells_the_leader() {
+    let cluster = Cluster::dynamic(1);
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        nodes.push(cluster.start_dynamic(id, &MemoryStore::new(), true).await);
+    }
+    tokio::time::sleep(2 * ELECTION).await;
+    assert_eq!(voters_of(&nodes[0]), [1, 2, 3]);
+    let mover = nodes.pop().unwrap();
+    let store = cluster.kill(mover).await;
+    let mut options = cluster.dynamic_options(3, &store, true);
+    options.quorum.endpoints.push(MemberEndpoint { listener: "INTERNAL".into(), address: address(33) });
+    let endpoints = options.quorum.endpoints.clone();
+    let moved = cluster.try_start(options, &store).await.unwrap();
+    tokio::time::sleep(2 * ELECTION).await;
+    let voters = nodes[active(&nodes).await].metadata.quorum().voters();
+    assert_eq!(voters[&voter(3)].endpoints, endpoints);
+    assert!(moved.metadata.quorum().is_member());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_voters_is_brought_to_its_end_by_the_next_leader() {
+    for seed in 0..20 {
+        let cluster = Cluster::dynamic(seed);
+        let mut nodes = Vec::new();
+        for id in 1..=3 {
+            nodes.push(cluster.start_dynamic(id, &MemoryStore::new(), false).await);
+        }
+        for id in 2..=3 {
+            add(&nodes[0], id).await.unwrap();
+        }
+        let fourth = cluster.start_dynamic(4, &MemoryStore::new(), false).await;
+        let leader = nodes.remove(0);
+        let adding = leader.metadata.quorum().clone();
+        tokio::spawn(async move { adding.change_voter(voter(4), VoterChange::Add(member(4)), ELECTION, true).await });
+        tokio::time::sleep(Duration::from_millis(seed)).await;
+        cluster.kill(leader).await;
+        nodes.push(fourth);
+        let leader = active(&nodes).await;
+        let settled = nodes[leader].metadata.quorum().would_change(voter(2), &VoterChange::Remove);
+        assert_eq!(settled, Ok(()), "seed {seed}: the membership is one set of voters");
+        register(&nodes[leader]).await;
+        create(&nodes[leader].metadata, "works").await.unwrap();
+    }
 }

@@ -96,7 +96,6 @@ impl Metadata {
             if !self.is_active() {
                 continue;
             }
-            self.hear_this_process();
             self.fence_the_silent().await;
             let due = |since, interval| self.env.now().duration_since(since) >= interval;
             if rebalance.is_some_and(|interval| due(balanced, interval)) {
@@ -107,15 +106,6 @@ impl Metadata {
                 self.elect_uncleanly().await;
                 rescued = self.env.now();
             }
-        }
-    }
-
-    /// The broker of this process lives as long as this loop turns.
-    fn hear_this_process(&self) {
-        let image = self.image();
-        let own = image.brokers.by_id(self.registration.id);
-        if let Some(own) = own.filter(|own| own.incarnation == self.registration.incarnation) {
-            self.sessions.heard(&image, own.id, own.epoch, image.index.next_offset - 1, self.env.now());
         }
     }
 

@@ -29,9 +29,9 @@ pub struct Heartbeat {
     pub want_shut_down: bool,
     /// Its directories that have failed since it started.
     pub offline_dirs: Vec<KafkaUuid>,
-    /// Its directories that take no new partitions. Counts once the broker has applied its own registration: only then
-    /// it knows the settings that say so.
-    pub cordoned_dirs: Vec<KafkaUuid>,
+    /// Its directories that take no new partitions; `None` if it does not say. Counts once the broker has applied its own
+    /// registration: only then it knows the settings that say so.
+    pub cordoned_dirs: Option<Vec<KafkaUuid>>,
 }
 
 /// What the controller answers.
@@ -156,9 +156,8 @@ fn directories(
         change.log_dirs = Some(broker.log_dirs.iter().filter(|id| !offline.contains(id)).copied().collect());
     }
     let caught_up = heartbeat.metadata_offset >= broker.epoch;
-    if caught_up && heartbeat.cordoned_dirs != broker.cordoned_dirs {
-        change.cordoned_dirs = Some(heartbeat.cordoned_dirs.clone());
-    }
+    let cordoned = heartbeat.cordoned_dirs.as_ref().filter(|_| caught_up);
+    change.cordoned_dirs = cordoned.filter(|dirs| **dirs != broker.cordoned_dirs).cloned();
     if change.log_dirs.is_some() || change.cordoned_dirs.is_some() {
         records.push(MetadataRecord::BrokerChange(change));
     }

@@ -39,6 +39,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod voters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,7 +66,9 @@ pub use partition_change::Election;
 pub use quorum::rocks_store::RocksMetaStore;
 pub use quorum::store::{MemoryStore, MetaStore, Write};
 pub use quorum::stored::{StoredEntry, StoredMetadata, StoredPayload, write_bootstrap, write_first_voters};
-pub use quorum::{Member, MemberEndpoint, QuorumSettings, StartError, Timing, VoterId};
+pub use quorum::{
+    Member, MemberEndpoint, QuorumReplica, QuorumSettings, QuorumState, StartError, Timing, VoterChange, VoterId,
+};
 pub use reassignments::{Reassignment, is_under_way};
 pub use record::{BrokerChange, MetadataRecord};
 pub use remote::protocol_name;
@@ -144,12 +147,11 @@ enum Part {
         quorum: Quorum,
         asks: Asks,
         active: watch::Receiver<Option<i32>>,
+        /// The listener at which every controller is found.
+        listener: Option<String>,
     },
     /// It follows from outside.
-    Outside {
-        outside: Outside,
-        end: Arc<watch::Sender<Option<String>>>,
-    },
+    Outside { outside: Outside, end: Arc<watch::Sender<Option<String>>> },
 }
 
 impl Metadata {
@@ -191,11 +193,15 @@ impl Metadata {
             node,
             directory,
             cluster_id: options.cluster_id.unwrap_or_default(),
-            founding: options.quorum.founding(node, first_voters)?,
+            founding: options.quorum.founding(node, formatted.is_some(), first_voters)?,
+            member: options.quorum.member(),
+            auto_join: options.quorum.auto_join,
             seeds: options.quorum.seeds(),
             timing: options.quorum.timing,
             snapshot_log_bytes,
         };
+        let listener = options.quorum.endpoints.first().map(|endpoint| endpoint.listener.clone());
+        let is_dynamic = options.quorum.has_dynamic_voters();
         let quorum = Quorum::start(env, quorum_options).await?;
         let known = quorum.image().cluster_id;
         let asked = options.cluster_id.unwrap_or(known);
@@ -205,13 +211,16 @@ impl Metadata {
         }
         let cluster_id = if asked.is_zero() { env.random_uuid() } else { asked };
         let identity = ActiveController { node, directory, incarnation: registration.incarnation };
-        let bootstrap = bootstrap(cluster_id, formatted, options.bootstrap_features, options.bootstrap_settings);
+        let mut features = options.bootstrap_features;
+        // Voters that are a setting are those of version 0.
+        features.retain(|(name, _)| is_dynamic || name != "kraft.version");
+        let bootstrap = bootstrap(cluster_id, formatted, features, options.bootstrap_settings);
         let settings = Arc::new(options.rules.controller.clone());
         let (controller, desk) = Controller::new(env, quorum.clone(), options.rules, identity, bootstrap);
         let ended = supervise(env, controller);
         let Desk { asks, active } = desk;
         let published = quorum.published().clone();
-        let part = Part::Controller { quorum: quorum.clone(), asks, active };
+        let part = Part::Controller { quorum: quorum.clone(), asks, active, listener };
         let (sessions, links) = (Sessions::default(), Arc::default());
         let env = env.clone();
         let metadata = Metadata { env, published, part, ended, registration, cluster_id, settings, sessions, links };

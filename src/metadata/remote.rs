@@ -29,6 +29,7 @@ use crate::metadata::isr::{AlterPartition, Altered, AlteredPartition};
 use crate::metadata::topics::{CreatedTopic, NewTopic};
 use crate::metadata::{Metadata, MutationQuota};
 use crate::peer::{Address, Peer, PeerFailed};
+use crate::wire::bridge;
 
 /// The longest that a controller may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -84,14 +85,17 @@ impl Metadata {
         if self.is_active() {
             return self.on_heartbeat(heartbeat).await;
         }
-        let request = BrokerHeartbeatRequest::default()
+        let mut request = BrokerHeartbeatRequest::default()
             .with_broker_id(WireBrokerId(heartbeat.id.0))
             .with_broker_epoch(heartbeat.epoch)
             .with_current_metadata_offset(heartbeat.metadata_offset)
             .with_want_fence(heartbeat.want_fence)
             .with_want_shut_down(heartbeat.want_shut_down)
             .with_offline_log_dirs(heartbeat.offline_dirs.iter().map(|id| (*id).into()).collect());
-        let response = self.call(&self.links.heartbeats, 1, &request).await?;
+        if let Some(ids) = &heartbeat.cordoned_dirs {
+            bridge::put_cordoned_dirs(&mut request.unknown_tagged_fields, ids);
+        }
+        let response = self.call(&self.links.heartbeats, 2, &request).await?;
         refused(response.error_code)?;
         Ok(HeartbeatAnswer {
             caught_up: response.is_caught_up,

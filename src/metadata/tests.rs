@@ -224,7 +224,9 @@ fn bare(store: Arc<MemoryStore>) -> QuorumOptions {
         node: BrokerId(1),
         directory: KafkaUuid(10),
         cluster_id: KafkaUuid::ZERO,
-        founding: QuorumSettings::default().founding(BrokerId(1), None).unwrap(),
+        founding: QuorumSettings::default().founding(BrokerId(1), false, None).unwrap(),
+        member: Member::default(),
+        auto_join: false,
         seeds: Vec::new(),
         timing: Timing::default(),
         snapshot_log_bytes: u64::MAX,
@@ -237,15 +239,15 @@ fn other_broker(metadata: &Metadata, incarnation: u128) -> Registration {
     Registration { id: BrokerId(2), incarnation, log_dirs, previous_epoch: -1, ..(*metadata.registration).clone() }
 }
 
-async fn beat(metadata: &Metadata, epoch: i64) -> HeartbeatAnswer {
+async fn beat(metadata: &Metadata, id: i32, epoch: i64) -> HeartbeatAnswer {
     let heartbeat = Heartbeat {
-        id: BrokerId(2),
+        id: BrokerId(id),
         epoch,
         metadata_offset: metadata.image().index.next_offset - 1,
         want_fence: false,
         want_shut_down: false,
         offline_dirs: Vec::new(),
-        cordoned_dirs: Vec::new(),
+        cordoned_dirs: None,
     };
     metadata.on_heartbeat(heartbeat).await.unwrap()
 }
@@ -255,22 +257,26 @@ async fn a_silent_broker_is_fenced_and_another_leads() {
     let env = simulated(1);
     let metadata = start(&env, &MemoryStore::new()).await;
     let epoch = metadata.on_registration(other_broker(&metadata, 7), None).await.unwrap();
-    assert!(!beat(&metadata, epoch).await.fenced);
+    assert!(!beat(&metadata, 2, epoch).await.fenced);
     let assignments = vec![(0, vec![BrokerId(2), BrokerId(1)])];
     let pair = NewTopic { assignments, ..topic("pair") };
     metadata.create_topics(vec![pair], false, MutationQuota::default()).await.unwrap().remove(0).unwrap();
     let partition = || metadata.image().topics.by_name("pair").unwrap().partitions[0].clone();
     for _ in 0..10 {
         env.sleep(Duration::from_secs(5)).await;
-        beat(&metadata, epoch).await;
+        beat(&metadata, 1, metadata.broker_epoch()).await;
+        beat(&metadata, 2, epoch).await;
     }
     assert_eq!(partition().leader, Some(BrokerId(2)), "it was heard in time");
 
     let taken = metadata.on_registration(other_broker(&metadata, 8), None).await.unwrap_err();
     assert_eq!(taken.code, ErrorCode::DuplicateBrokerRegistration);
-    env.sleep(Duration::from_secs(12)).await;
+    for _ in 0..4 {
+        env.sleep(Duration::from_secs(3)).await;
+        beat(&metadata, 1, metadata.broker_epoch()).await;
+    }
     let fenced = |id| metadata.image().brokers.by_id(BrokerId(id)).unwrap().fenced;
-    assert!(fenced(2) && !fenced(1), "the broker of this process is not silent");
+    assert!(fenced(2) && !fenced(1), "only one of them is silent");
     assert_eq!((partition().leader, partition().isr), (Some(BrokerId(1)), vec![BrokerId(1)]));
     assert!(metadata.on_registration(other_broker(&metadata, 8), None).await.unwrap() > epoch);
 }

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::features::{self, Feature, METADATA_VERSION, version_name};
 use crate::env::Env;
-use crate::ids::KafkaUuid;
-use crate::metadata::{self, MetadataRecord, RocksMetaStore};
+use crate::ids::{BrokerId, KafkaUuid};
+use crate::metadata::{self, Member, MemberEndpoint, MetadataRecord, RocksMetaStore, VoterId};
+use crate::peer::Address;
 use crate::storage::dirs::{Identity, LockedDir, NotTaken};
 
 const KRAFT_VERSION: &str = "kraft.version";
@@ -40,6 +41,15 @@ pub struct FormatRequest {
     pub ignore_formatted: bool,
     /// Levels this broker supports, both ends inclusive.
     pub supported: BTreeMap<String, (i16, i16)>,
+    /// Where the controller of this node listens: listener, host, port.
+    pub endpoints: Vec<(String, String, u16)>,
+}
+
+/// What the metadata directory is formatted with.
+struct Beginning {
+    levels: BTreeMap<String, i16>,
+    /// The first voters and their directories, this node's among them; none if they are a setting or elsewhere.
+    voters: BTreeMap<VoterId, Member>,
 }
 
 /// Formats; gives what to print. The error is for the operator.
@@ -48,8 +58,12 @@ pub fn format(env: &Env, request: &FormatRequest) -> Result<String, String> {
     let cluster_id = cluster_id.ok_or_else(|| {
         format!("Cluster ID {} is not 22 characters of base64url, as random-uuid prints them.", request.cluster_id)
     })?;
-    let voter = first_voter(request)?;
-    let levels = levels(request)?;
+    let home_id = env.random_uuid();
+    let voters = first_voters(request, home_id)?;
+    let own_voter = voters.keys().find(|voter| voter.node == request.node_id);
+    let home_id = own_voter.map_or(home_id, |voter| KafkaUuid(voter.directory));
+    let beginning = Beginning { levels: levels(request)?, voters };
+    let levels = &beginning.levels;
     let release = version_name(levels.get(METADATA_VERSION).copied().unwrap_or(0)).unwrap_or_default();
     let mut directories = request.log_dirs.clone();
     directories.sort();
@@ -76,7 +90,7 @@ pub fn format(env: &Env, request: &FormatRequest) -> Result<String, String> {
     if unformatted.is_empty() {
         return Ok("All of the log directories are already formatted.\n".into());
     }
-    let mut text = format!("Bootstrap metadata: {}\n", shown(&levels));
+    let mut text = format!("Bootstrap metadata: {}\n", shown(levels));
     // Metadata lives in the first directory that the settings name.
     let home = request.log_dirs.first();
     for path in unformatted {
@@ -87,22 +101,25 @@ pub fn format(env: &Env, request: &FormatRequest) -> Result<String, String> {
             (Quorum::Unsaid | Quorum::NoInitialControllers, true) => "metadata directory",
         };
         text.push_str(&format!("Formatting {kind} {} with {METADATA_VERSION} {release}.\n", path.display()));
-        let directory_id = voter.filter(|_| is_home).unwrap_or_else(|| env.random_uuid());
+        let directory_id = if is_home { home_id } else { env.random_uuid() };
         let identity = Identity { cluster_id: cluster_id.to_string(), node_id: request.node_id, directory_id };
-        write(path, identity, is_home.then_some(&levels))?;
+        write(path, identity, is_home.then_some(&beginning))?;
     }
     Ok(text)
 }
 
-fn write(path: &Path, identity: Identity, levels: Option<&BTreeMap<String, i16>>) -> Result<(), String> {
+fn write(path: &Path, identity: Identity, beginning: Option<&Beginning>) -> Result<(), String> {
     let mut locked = LockedDir::take(path).map_err(NotTaken::why)?;
-    if let Some(levels) = levels {
+    if let Some(Beginning { levels, voters }) = beginning {
         let record =
             |(name, level): (&String, &i16)| MetadataRecord::FeatureLevel { name: name.clone(), level: *level };
         let records: Vec<MetadataRecord> = levels.iter().map(record).collect();
         let failed = |e: std::io::Error| format!("{}: {e}", path.join("metadata").display());
         let store = RocksMetaStore::open(&path.join("metadata")).map_err(failed)?;
         metadata::write_bootstrap(&store, &records).map_err(failed)?;
+        if !voters.is_empty() {
+            metadata::write_first_voters(&store, voters).map_err(failed)?;
+        }
     }
     locked.identify(identity).map_err(NotTaken::why)
 }
@@ -115,8 +132,8 @@ fn check(path: &Path, what: &str, expected: &str, read: &str) -> Result<(), Stri
     Err(format!("Invalid {what} in: {}. Expected {expected}, but read {read}", file.display()))
 }
 
-/// The directory id that the only voter was given, if it was.
-fn first_voter(request: &FormatRequest) -> Result<Option<KafkaUuid>, String> {
+/// The voters that a dynamic quorum begins with. A voter of its own quorum has the directory `home_id`.
+fn first_voters(request: &FormatRequest, home_id: KafkaUuid) -> Result<BTreeMap<VoterId, Member>, String> {
     if request.static_voters && matches!(request.quorum, Quorum::Standalone | Quorum::Initial(_)) {
         return Err("You cannot specify controller.quorum.voters and format the node with --initial-controllers or \
                     --standalone. If you want to use dynamic quorum, please remove controller.quorum.voters and \
@@ -129,28 +146,45 @@ fn first_voter(request: &FormatRequest) -> Result<Option<KafkaUuid>, String> {
                  following: --standalone, --initial-controllers, or --no-initial-controllers."
                 .into())
         }
-        Quorum::Initial(controllers) => {
-            let voters: Vec<&str> = controllers.split(',').filter(|voter| !voter.trim().is_empty()).collect();
-            let [voter] = voters[..] else {
-                return Err(
-                    "--initial-controllers names several controllers: a quorum of several is not built yet".into()
-                );
+        Quorum::Unsaid | Quorum::NoInitialControllers => Ok(BTreeMap::new()),
+        Quorum::Standalone => {
+            let own = VoterId::new(BrokerId(request.node_id), home_id);
+            let endpoint = |(listener, host, port): &(String, String, u16)| MemberEndpoint {
+                listener: listener.clone(),
+                address: Address { host: host.clone(), port: *port },
             };
-            let parsed = voter.split_once('@').and_then(|(id, rest)| {
-                let (address, directory) = rest.rsplit_once(':')?;
-                address.rsplit_once(':')?.1.parse::<u16>().ok()?;
-                Some((id.trim().parse::<i32>().ok()?, KafkaUuid::parse(directory.trim())?))
-            });
-            match parsed {
-                None => Err(format!("--initial-controllers {voter}: expected id@host:port:directory-id")),
-                Some((id, _)) if id != request.node_id => {
-                    Err(format!("--initial-controllers names node {id}, this is node {}", request.node_id))
-                }
-                Some((_, directory)) => Ok(Some(directory)),
-            }
+            Ok(BTreeMap::from([(own, Member { endpoints: request.endpoints.iter().map(endpoint).collect() })]))
         }
-        Quorum::Unsaid | Quorum::Standalone | Quorum::NoInitialControllers => Ok(None),
+        Quorum::Initial(controllers) => initial_voters(controllers, request),
     }
+}
+
+/// The voters in `id@host:port:directory,...`: each node once, and this node among them.
+fn initial_voters(controllers: &str, request: &FormatRequest) -> Result<BTreeMap<VoterId, Member>, String> {
+    let listener = request.endpoints.first().map_or("CONTROLLER", |(listener, ..)| listener);
+    let mut voters = BTreeMap::new();
+    for voter in controllers.split(',').map(str::trim).filter(|voter| !voter.is_empty()) {
+        let parsed = voter.split_once('@').and_then(|(id, rest)| {
+            let (address, directory) = rest.rsplit_once(':')?;
+            let (host, port) = address.rsplit_once(':')?;
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let address = Address { host: host.to_owned(), port: port.parse().ok()? };
+            let directory = KafkaUuid::parse(directory.trim()).filter(|directory| !directory.is_zero())?;
+            Some((VoterId::new(BrokerId(id.trim().parse().ok()?), directory), address))
+        });
+        let (id, address) =
+            parsed.ok_or_else(|| format!("--initial-controllers {voter}: expected id@host:port:directory-id"))?;
+        if voters.keys().any(|known: &VoterId| known.node == id.node || known.directory == id.directory) {
+            return Err(format!("--initial-controllers {voter}: its id or its directory id is there twice"));
+        }
+        voters.insert(id, Member { endpoints: vec![MemberEndpoint { listener: listener.to_owned(), address }] });
+    }
+    if !voters.keys().any(|voter| voter.node == request.node_id) {
+        let named: Vec<String> = voters.keys().map(|voter| voter.node.to_string()).collect();
+        let named = if named.is_empty() { "nobody".into() } else { format!("node {}", named.join(", ")) };
+        return Err(format!("--initial-controllers names {named}, this is node {}", request.node_id));
+    }
+    Ok(voters)
 }
 
 /// The level of every feature that this broker supports, as Kafka's formatter computes them.

@@ -35,8 +35,8 @@ pub use isr::{IsrChanges, shrink_isrs};
 pub use log_dirs::{HostedLog, LogDir};
 pub use neighbours::{Neighbours, ReplicationFigures};
 pub use partition::{
-    AppendRefused, Assumed, Divergence, FetchPosition, FollowFailure, FromLeader, Isolation, LogOffsets, Meters,
-    Origin, Partition, Read, ReadAsk,
+    AppendRefused, Assumed, Copying, Divergence, FetchPosition, FollowFailure, FromLeader, Isolation, LogOffsets,
+    Meters, Origin, Partition, Read, ReadAsk,
 };
 pub use placements::Placements;
 pub use producers::ActiveProducer;

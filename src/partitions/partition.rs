@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use cleaning::{Dirty, PassEnd};
 pub use following::{FetchPosition, FollowFailure, FromLeader};
-pub use leading::Assumed;
+pub use leading::{Assumed, Copying};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;

@@ -114,7 +114,7 @@ impl Scene {
         };
         let broker_epoch = i64::from(follower) * 10;
         let fetch = FollowerFetch { id: BrokerId(follower), broker_epoch, offset: at.from, log_start: at.log_start };
-        let read = self.of(at.leader.0).replicate(ask, fetch).await?;
+        let read = self.of(at.leader.0).replicate(ask, fetch, true).await?;
         if let Some(diverging) = read.diverging {
             partition.part(&at, diverging).await.unwrap();
             return Ok(false);

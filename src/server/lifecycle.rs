@@ -164,7 +164,9 @@ impl Living {
         loop {
             let refused = match metadata.register_broker(self.of.registration.clone()).await {
                 Ok(epoch) => {
-                    partitions.note_broker_epoch(env, epoch);
+                    // Without syncs nothing vouches for what this life acknowledges.
+                    let synced = config.load().broker().ottla_sync_before_ack;
+                    partitions.note_broker_epoch(env, if synced { epoch } else { -1 });
                     return Ok(epoch);
                 }
                 Err(refused) => refused,
@@ -265,7 +267,7 @@ impl Living {
             want_fence: false,
             want_shut_down,
             offline_dirs: partitions.failed_directories(),
-            cordoned_dirs: cordoned(partitions, &config.load()),
+            cordoned_dirs: Some(cordoned(partitions, &config.load())),
         }
     }
 

@@ -28,6 +28,8 @@ const ROWS: &[(i16, i16, i16)] = &[
     (8, 10, 9),  // OffsetCommit: topics by id (KIP-848)
     (9, 10, 9),  // OffsetFetch: topics by id (KIP-848)
     (35, 5, 4),  // DescribeLogDirs: cordoned directories (KIP-1066)
+    (63, 2, 1),  // BrokerHeartbeat: cordoned directories (KIP-1066), in a tag that the crate keeps aside
+    (80, 1, 0),  // AddRaftVoter: whether the answer waits for the commit (KIP-1186)
 ];
 
 /// Numbers from here on are ours.
@@ -38,11 +40,34 @@ pub const TOPIC_ID: u32 = PRIVATE;
 /// Whether a data directory takes no new partitions.
 pub const IS_CORDONED: u32 = PRIVATE + 1;
 
+/// Whether a new voter is answered only when it is committed.
+pub const ACK_WHEN_COMMITTED: u32 = PRIVATE + 2;
+
 /// The fields that are carried, by Kafka's names.
-const CARRIED: &[(&str, u32)] = &[("topic_id", TOPIC_ID), ("is_cordoned", IS_CORDONED)];
+const CARRIED: &[(&str, u32)] =
+    &[("topic_id", TOPIC_ID), ("is_cordoned", IS_CORDONED), ("ack_when_committed", ACK_WHEN_COMMITTED)];
+
+/// The tag of BrokerHeartbeat's cordoned directories.
+const CORDONED_DIRS: i32 = 1;
 
 /// The tagged fields that a message of the crate keeps aside.
 pub type Aside = BTreeMap<i32, Bytes>;
+
+/// The cordoned directories of a heartbeat; `None` if it does not say.
+pub fn cordoned_dirs(aside: &Aside) -> Option<Vec<KafkaUuid>> {
+    let mut cursor = Cursor::new(aside.get(&CORDONED_DIRS)?);
+    let count = cursor.length(true).ok()??;
+    let mut id = || Some(KafkaUuid(u128::from_be_bytes(cursor.take(16).ok()?.try_into().ok()?)));
+    (0..count).map(|_| id()).collect()
+}
+
+/// Has a heartbeat say its cordoned directories.
+pub fn put_cordoned_dirs(aside: &mut Aside, ids: &[KafkaUuid]) {
+    let mut out = BytesMut::new();
+    put_length(&mut out, true, Some(ids.len()));
+    ids.iter().for_each(|id| out.put_u128(id.0));
+    aside.insert(CORDONED_DIRS, out.freeze());
+}
 
 /// The version of the crate that stands for `version`: itself, unless there is a row.
 pub fn via(api_key: i16, version: i16) -> i16 {
@@ -82,6 +107,11 @@ pub fn carry_bool(aside: &mut Aside, tag: u32, value: bool) {
 pub fn carried_id(aside: &Aside, tag: u32) -> Option<KafkaUuid> {
     let bytes = aside.get(&(tag as i32))?;
     Some(KafkaUuid(u128::from_be_bytes(bytes.as_ref().try_into().ok()?)))
+}
+
+/// The flag that was carried from the newer version.
+pub fn carried_bool(aside: &Aside, tag: u32) -> Option<bool> {
+    Some(*aside.get(&(tag as i32))?.first()? != 0)
 }
 
 /// `body`, which has the shape `from`, in the shape `to`.
@@ -223,6 +253,23 @@ mod tests {
         let aside = [&[1u8, 0x80, 0xd8, 0xd1, 0xfb, 6, 16][..], &id].concat();
         assert!(bridged.windows(aside.len()).any(|window| window == aside), "{bridged:?}");
         assert_eq!(reshape(older, newer, &bridged), Ok(body.into()));
+    }
+
+    #[test]
+    fn cordoned_directories_travel_in_their_tag() {
+        for ids in [vec![], vec![KafkaUuid(5)], vec![KafkaUuid(5), KafkaUuid(u128::MAX)]] {
+            let mut aside = Aside::new();
+            assert_eq!(cordoned_dirs(&aside), None);
+            put_cordoned_dirs(&mut aside, &ids);
+            assert_eq!(cordoned_dirs(&aside), Some(ids));
+        }
+        assert_eq!(cordoned_dirs(&Aside::from([(CORDONED_DIRS, Bytes::from_static(&[0]))])), None, "null");
+        assert_eq!(cordoned_dirs(&Aside::from([(CORDONED_DIRS, Bytes::from_static(&[9, 1]))])), None, "cut off");
+        let one = [&[0u8; 22][..], &[1, 1, 17, 2], &[7; 16]].concat();
+        assert_eq!(guard::walk(schema::request(63, 2).unwrap(), &one), Ok(one.len()));
+        let bridged = request(63, 2, one.clone().into()).unwrap();
+        assert_eq!(guard::walk(schema::request(63, 1).unwrap(), &bridged), Ok(bridged.len()));
+        assert_eq!(bridged, one, "the tag stays as it is");
     }
 
     #[test]

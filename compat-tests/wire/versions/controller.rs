@@ -15,6 +15,7 @@ use kafka_protocol::messages::{
     ListPartitionReassignmentsRequest, UnregisterBrokerRequest,
 };
 use ottla::ids::KafkaUuid;
+use ottla::wire::bridge;
 use uuid::Uuid;
 
 use super::Lab;
@@ -131,6 +132,13 @@ pub fn broker_heartbeat(lab: &mut Lab, version: i16) {
         assert_eq!(lab.client.call(version, &offline).error_code, code::NONE);
         let image = lab.broker.services().metadata.image();
         assert_eq!(image.brokers.by_id(ottla::ids::BrokerId(id)).map(|broker| broker.log_dirs.len()), Some(0));
+    }
+    if version >= 2 {
+        let mut cordoned = behind.clone().with_current_metadata_offset(epoch);
+        bridge::put_cordoned_dirs(&mut cordoned.unknown_tagged_fields, &[KafkaUuid(0xd1_0000 + id as u128)]);
+        assert_eq!(lab.client.call(version, &cordoned).error_code, code::NONE);
+        let image = lab.broker.services().metadata.image();
+        assert_eq!(image.brokers.by_id(ottla::ids::BrokerId(id)).map(|broker| broker.cordoned_dirs.len()), Some(1));
     }
     let leaving = behind.with_current_metadata_offset(epoch).with_want_shut_down(true);
     let answer = lab.client.call(version, &leaving);

@@ -2,7 +2,7 @@
 //!
 //! v0: the first. v1: when voters last fetched and were last level with the leader. v2: directory ids, the voters'
 //! endpoints, error messages (KIP-853). The quorum is that of one topic with one partition; any other gets 3. Directory
-//! ids are zero below `kraft.version` 1, from which on voters are known by them.
+//! ids are zero below `kraft.version` 1, from which on voters are known by them. Only the leader answers.
 
 use kafka_protocol::messages::describe_quorum_request::TopicData as AskedTopic;
 use kafka_protocol::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
@@ -11,7 +11,8 @@ use kafka_protocol::messages::{BrokerId as WireBrokerId, DescribeQuorumRequest, 
 use crate::api::translate::{text, topic_name};
 use crate::api::{Context, Reply};
 use crate::error::ErrorCode;
-use crate::metadata::{ActiveController, ClusterImage};
+use crate::ids::BrokerId;
+use crate::metadata::{ClusterImage, MemberEndpoint, QuorumReplica};
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
 const METADATA_PARTITION: i32 = 0;
@@ -21,27 +22,32 @@ const TIMES: i16 = 1;
 /// From this version on there are directory ids, endpoints and error messages.
 const DIRECTORIES: i16 = 2;
 
-/// Answers from the image: the only voter is the active controller, and has everything that is in it.
+/// Answers what this node knows as the leader.
 pub async fn handle(ctx: &Context, request: DescribeQuorumRequest) -> Reply<DescribeQuorumResponse> {
     let version = ctx.request.version;
     let image = ctx.services.metadata.image();
     if !asks_for_metadata(&request.topics) {
         return Reply::Now(refused(&request.topics));
     }
-    let Some(controller) = image.controller else {
+    let Some(state) = ctx.services.metadata.quorum_state() else {
         return Reply::Now(DescribeQuorumResponse::default().with_error_code(ErrorCode::NotLeaderOrFollower.code()));
     };
-    let voter = voter(version, &image, controller, ctx.services.env.wall_ms());
+    let replicas = |known: &[QuorumReplica]| known.iter().map(|known| replica(version, &image, known)).collect();
     let partition = PartitionData::default()
         .with_partition_index(METADATA_PARTITION)
         .with_error_message(None)
-        .with_leader_id(WireBrokerId(controller.node.0))
-        .with_leader_epoch(image.index.controller_epoch)
-        .with_high_watermark(image.index.next_offset)
-        .with_current_voters(vec![voter]);
+        .with_leader_id(WireBrokerId(state.leader.0))
+        .with_leader_epoch(state.leader_epoch)
+        .with_high_watermark(state.high_watermark)
+        .with_current_voters(replicas(&state.voters))
+        .with_observers(replicas(&state.observers));
     let topic = TopicData::default().with_topic_name(topic_name(METADATA_TOPIC)).with_partitions(vec![partition]);
     let response = DescribeQuorumResponse::default().with_error_message(None).with_topics(vec![topic]);
-    Reply::Now(if version >= DIRECTORIES { response.with_nodes(vec![node(ctx, &image, controller)]) } else { response })
+    if version < DIRECTORIES {
+        return Reply::Now(response);
+    }
+    let nodes = state.nodes.iter().map(|(id, endpoints)| node(ctx, &image, *id, endpoints));
+    Reply::Now(response.with_nodes(nodes.collect()))
 }
 
 fn asks_for_metadata(topics: &[AskedTopic]) -> bool {
@@ -63,31 +69,35 @@ fn refused(topics: &[AskedTopic]) -> DescribeQuorumResponse {
     DescribeQuorumResponse::default().with_error_message(None).with_topics(topics.iter().map(topic).collect())
 }
 
-fn voter(version: i16, image: &ClusterImage, controller: ActiveController, now_ms: i64) -> ReplicaState {
-    let mut voter = ReplicaState::default()
-        .with_replica_id(WireBrokerId(controller.node.0))
-        .with_log_end_offset(image.index.next_offset);
-    if version >= TIMES {
-        voter = voter.with_last_fetch_timestamp(now_ms).with_last_caught_up_timestamp(now_ms);
+fn replica(version: i16, image: &ClusterImage, known: &QuorumReplica) -> ReplicaState {
+    let replica = ReplicaState::default().with_replica_id(WireBrokerId(known.id.0)).with_log_end_offset(known.log_end);
+    if version < TIMES {
+        return replica;
     }
-    if version >= DIRECTORIES && image.features.level(KRAFT_VERSION) >= 1 {
-        voter = voter.with_replica_directory_id(controller.directory.into());
+    let replica = replica.with_last_fetch_timestamp(known.fetched_ms).with_last_caught_up_timestamp(known.caught_up_ms);
+    if version < DIRECTORIES || image.features.level(KRAFT_VERSION) < 1 {
+        return replica;
     }
-    voter
+    replica.with_replica_directory_id(known.directory.into())
 }
 
-/// Where the voter is reached: on the controller's listeners, or where it has none, on those it has as a broker.
-fn node(ctx: &Context, image: &ClusterImage, controller: ActiveController) -> Node {
-    let config = ctx.services.config.load();
-    let own = config.listeners().iter().filter(|listener| listener.controller);
-    let own = own.filter_map(|listener| Some((&*listener.name, listener.advertised.as_ref()?)));
-    let mut listeners: Vec<Listener> = own.map(|(name, (host, port))| listener(name, host, *port)).collect();
+/// Where a voter is reached: as the quorum says, else on the listeners of this controller, if it is this one, else on
+/// those it has as a broker.
+fn node(ctx: &Context, image: &ClusterImage, id: BrokerId, endpoints: &[MemberEndpoint]) -> Node {
+    let known = endpoints.iter().map(|known| listener(&known.listener, &known.address.host, known.address.port));
+    let mut listeners: Vec<Listener> = known.collect();
+    if listeners.is_empty() && id == ctx.services.node {
+        let config = ctx.services.config.load();
+        let own = config.listeners().iter().filter(|listener| listener.controller);
+        let own = own.filter_map(|listener| Some((&*listener.name, listener.advertised.as_ref()?)));
+        listeners = own.map(|(name, (host, port))| listener(name, host, *port)).collect();
+    }
     if listeners.is_empty() {
-        let broker = image.brokers.by_id(controller.node);
+        let broker = image.brokers.by_id(id);
         let endpoints = broker.iter().flat_map(|broker| &broker.endpoints);
         listeners = endpoints.map(|endpoint| listener(&endpoint.listener, &endpoint.host, endpoint.port)).collect();
     }
-    Node::default().with_node_id(WireBrokerId(controller.node.0)).with_listeners(listeners)
+    Node::default().with_node_id(WireBrokerId(id.0)).with_listeners(listeners)
 }
 
 fn listener(name: &str, host: &str, port: u16) -> Listener {

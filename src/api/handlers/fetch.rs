@@ -24,7 +24,7 @@ use crate::api::{Body, Context, Reply, Services};
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, Offset, TopicIdPartition};
 use crate::metadata::ClusterImage;
-use crate::partitions::{FetchWait, FollowerFetch, Isolation, Partition, Read, ReadAsk};
+use crate::partitions::{Copying, FetchWait, FollowerFetch, Isolation, Partition, Read, ReadAsk};
 
 /// Kafka's debugging consumer reads up to the log end.
 const DEBUGGING_CONSUMER: i32 = -2;
@@ -272,11 +272,11 @@ impl Fetch {
     }
 
     fn count(&self, partitions: &[FetchedPartition]) {
-        for part in partitions {
-            match &part.source {
-                Some(partition) if self.follower.is_some() => partition.count_copied(part.bytes() as u64),
-                _ => part.count(),
-            }
+        if self.follower.is_some() {
+            let bytes = partitions.iter().map(|part| part.bytes() as u64).sum();
+            self.services.partitions.neighbours().figures.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        } else {
+            partitions.iter().for_each(FetchedPartition::count);
         }
     }
 
@@ -290,7 +290,7 @@ impl Fetch {
     /// One round over all partitions. True if the answer must not wait. The first round takes note of how far a
     /// follower is.
     async fn read(self: &Arc<Self>, first: bool) -> (Vec<FetchedPartition>, bool) {
-        let mut round = Round { refused: if first { self.acknowledge() } else { Vec::new() }, ..Round::default() };
+        let mut round = Round { admitted: self.admit_follower(first), ..Round::default() };
         if !self.read_on(&mut round, |partition, ask| partition.read_now(ask)) {
             // The first that lies on the disk and all behind it: one hop to a thread that may wait for the disk.
             let fetch = self.clone();
@@ -304,15 +304,15 @@ impl Fetch {
         (round.parts, enough)
     }
 
-    /// Has the partitions take note of how far the follower is that asks. Why they refuse, in the order of what is
-    /// wanted; nothing for a consumer.
-    fn acknowledge(&self) -> Vec<Option<ErrorCode>> {
+    /// Has the partitions look at the follower that asks, and, with `first`, take note of how far it is. In the order
+    /// of what is wanted; nothing for a consumer.
+    fn admit_follower(&self, first: bool) -> Vec<Result<Copying, ErrorCode>> {
         let Some((id, broker_epoch)) = self.follower else { return Vec::new() };
-        let acknowledge = |((_, wanted), hosted): (&(FetchKey, Wanted), &Result<Arc<Partition>, ErrorCode>)| {
+        let admit = |((_, wanted), hosted): (&(FetchKey, Wanted), &Result<Arc<Partition>, ErrorCode>)| {
             let fetch = FollowerFetch { id, broker_epoch, offset: wanted.offset, log_start: wanted.log_start };
-            hosted.as_ref().ok()?.acknowledge(&self.ask(wanted, 0), &fetch).err()
+            hosted.as_ref().map_err(|code| *code)?.admit_follower(&self.ask(wanted, 0), &fetch, first)
         };
-        self.wanted.iter().zip(&self.hosted).map(acknowledge).collect()
+        self.wanted.iter().zip(&self.hosted).map(admit).collect()
     }
 
     /// Goes on with a round while `read` reads; true if it came to the end.
@@ -323,22 +323,24 @@ impl Fetch {
     ) -> bool {
         for at in round.parts.len()..self.wanted.len() {
             let (key, wanted) = &self.wanted[at];
+            let admitted = round.admitted.get(at).copied().unwrap_or(Ok(Copying::Free));
             let hosted = self.hosted[at].as_ref().map_err(|code| *code);
-            let partition = match (hosted, round.refused.get(at).copied().flatten()) {
-                (Ok(partition), None) => partition,
-                (Ok(_), Some(code)) | (Err(code), _) => {
+            let (partition, copying) = match (hosted, admitted) {
+                (Ok(partition), Ok(copying)) => (partition, copying),
+                (Ok(_), Err(code)) | (Err(code), _) => {
                     round.push(FetchedPartition::refused(key.clone(), code), false);
                     continue;
                 }
             };
             let preferred = partition.best_follower(&self.nearer, wanted.offset);
             let ask = self.ask(wanted, round.bytes);
-            // Whom a follower serves better gets no records here, only its name; a follower that is throttled gets none.
-            let held_up = self.follower.is_some_and(|(id, _)| partition.holds_up(id));
-            let ask =
-                if preferred.is_some() || held_up { ReadAsk { bytes_max: 0, at_least_one: false, ..ask } } else { ask };
-            let Some(read) = read(partition, &ask) else { return false };
+            // Whom a follower serves better gets no records here, only its name.
+            let ask = if preferred.is_some() { ReadAsk { bytes_max: 0, at_least_one: false, ..ask } } else { ask };
+            let Some(read) = read(partition, &copying.limit(ask)) else { return false };
             let part = self.part(key, partition, preferred, read);
+            if copying != Copying::Free {
+                partition.count_copied(part.bytes() as u64);
+            }
             let behind = self.is_behind(wanted, partition);
             round.push(part, behind);
         }
@@ -395,8 +397,8 @@ struct Round {
     bytes: usize,
     /// The answer must not wait.
     urgent: bool,
-    /// Why a partition refuses the follower that asks, in the order of what is wanted.
-    refused: Vec<Option<ErrorCode>>,
+    /// What the partitions say to the follower that asks, in the order of what is wanted.
+    admitted: Vec<Result<Copying, ErrorCode>>,
 }
 
 impl Round {

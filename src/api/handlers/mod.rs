@@ -3,6 +3,7 @@
 //! Invariants: handlers never import each other; every one has a row in `api::table`. Versions and quirks stand at the
 //! top of each file. What must happen in the order of the connection is done when `handle` returns.
 
+pub mod add_raft_voter;
 pub mod allocate_producer_ids;
 pub mod alter_client_quotas;
 pub mod alter_configs;
@@ -48,6 +49,8 @@ pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod push_telemetry;
+pub mod remove_raft_voter;
 pub mod sync_group;
 pub mod unregister_broker;
 pub mod update_features;
+pub mod update_raft_voter;

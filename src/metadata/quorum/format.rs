@@ -135,7 +135,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, Malformed> {
         kind::BLANK => EntryPayload::Blank,
         kind::ROUND => EntryPayload::Normal(EncodedRound(fields.rest().to_vec())),
         kind::BARE_MEMBERSHIP => EntryPayload::Membership(membership(&mut fields, bare_member)?),
-        kind::MEMBERSHIP => EntryPayload::Membership(membership(&mut fields, member)?),
+        kind::MEMBERSHIP => EntryPayload::Membership(membership(&mut fields, voter_and_member)?),
         _ => return Err(Malformed("an unknown kind of log entry")),
     };
     ended(&fields)?;
@@ -200,7 +200,7 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), Malformed>
     let mut fields = FieldReader::new(bytes);
     let meta = match fields.u8()? {
         VERSION => snapshot_meta(&mut fields, bare_member)?,
-        SNAPSHOT_VERSION => snapshot_meta(&mut fields, member)?,
+        SNAPSHOT_VERSION => snapshot_meta(&mut fields, voter_and_member)?,
         _ => return Err(UNKNOWN_VERSION),
     };
     Ok((meta, fields.rest()))
@@ -210,16 +210,13 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), Malformed>
 pub fn encode_first_voters(voters: &BTreeMap<VoterId, Member>) -> Vec<u8> {
     let mut out = FieldWriter::new();
     out.u8(VERSION);
-    out.list(voters.iter(), |out, (voter, member)| {
-        put_voter(out, voter);
-        put_member(out, member);
-    });
+    put_members(&mut out, voters);
     out.into_bytes()
 }
 
 pub fn decode_first_voters(bytes: &[u8]) -> Result<BTreeMap<VoterId, Member>, Malformed> {
     let mut fields = versioned(bytes)?;
-    let voters = fields.list(VOTER_BYTES, member)?.into_iter().collect();
+    let voters = members(&mut fields)?;
     ended(&fields)?;
     Ok(voters)
 }
@@ -321,13 +318,27 @@ fn bare_member(fields: &mut FieldReader<'_>) -> Result<(VoterId, Member), Malfor
     Ok((voter(fields)?, Member::default()))
 }
 
-pub(super) fn member(fields: &mut FieldReader<'_>) -> Result<(VoterId, Member), Malformed> {
-    const ENDPOINT_BYTES_MIN: usize = 4;
-    let voter = voter(fields)?;
+pub(super) fn voter_and_member(fields: &mut FieldReader<'_>) -> Result<(VoterId, Member), Malformed> {
+    Ok((voter(fields)?, member(fields)?))
+}
+
+pub(super) fn member(fields: &mut FieldReader<'_>) -> Result<Member, Malformed> {
+    const ENDPOINT_BYTES_MIN: usize = 10;
     let endpoints = fields.list(ENDPOINT_BYTES_MIN, |fields| {
         Ok(MemberEndpoint { listener: fields.str()?.to_owned(), address: address(fields)? })
     })?;
-    Ok((voter, Member { endpoints }))
+    Ok(Member { endpoints })
+}
+
+pub(super) fn members(fields: &mut FieldReader<'_>) -> Result<BTreeMap<VoterId, Member>, Malformed> {
+    Ok(fields.list(VOTER_BYTES, voter_and_member)?.into_iter().collect())
+}
+
+pub(super) fn put_members(out: &mut FieldWriter, members: &BTreeMap<VoterId, Member>) {
+    out.list(members.iter(), |out, (voter, member)| {
+        put_voter(out, voter);
+        put_member(out, member);
+    });
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ const STANDING_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub enum Founding {
     /// This node is all of it.
-    Alone { member: Member },
+    Alone,
     /// `controller.quorum.voters` names several.
     Static {
         voters: BTreeMap<BrokerId, Address>,
@@ -41,7 +41,7 @@ impl Founding {
     pub fn voter_id(&self, node: BrokerId, directory: KafkaUuid) -> VoterId {
         match self {
             Founding::Static { .. } => VoterId::new(node, KafkaUuid::ZERO),
-            Founding::Alone { .. } | Founding::Dynamic { .. } => VoterId::new(node, directory),
+            Founding::Alone | Founding::Dynamic { .. } => VoterId::new(node, directory),
         }
     }
 
@@ -49,14 +49,14 @@ impl Founding {
     pub fn fixed_addresses(&self) -> BTreeMap<BrokerId, Address> {
         match self {
             Founding::Static { voters, .. } => voters.clone(),
-            Founding::Alone { .. } | Founding::Dynamic { .. } => BTreeMap::new(),
+            Founding::Alone | Founding::Dynamic { .. } => BTreeMap::new(),
         }
     }
 }
 
 impl Quorum {
     /// Begins the quorum, or goes on with the one that the store knows.
-    pub(super) async fn found(&self, founding: Founding) -> Result<(), StartError> {
+    pub(super) async fn found(&self, founding: Founding, member: Member) -> Result<(), StartError> {
         let me = self.sender.me;
         // The core answers only after it has published who votes and who leads, so the metrics read below are true.
         if self.raft.is_initialized().await.map_err(quorum_error)? {
@@ -68,7 +68,7 @@ impl Quorum {
             }
         } else {
             match founding {
-                Founding::Alone { member } => return self.begin_alone(member).await,
+                Founding::Alone => return self.begin_alone(member).await,
                 Founding::Static { voters, formatted: true } => self.begin(static_members(&voters)).await?,
                 Founding::Static { voters, formatted: false } => {
                     let quorum = self.clone();
@@ -111,12 +111,12 @@ impl Quorum {
         let me = self.sender.me;
         let voters: BTreeSet<VoterId> = self.raft.voter_ids().collect();
         let expected = match founding {
-            Founding::Alone { .. } => BTreeSet::from([me]),
+            Founding::Alone => BTreeSet::from([me]),
             Founding::Static { voters, .. } => static_members(voters).into_keys().collect(),
             // They are whoever the log says, with or without this node.
             Founding::Dynamic { .. } => return Ok(()),
         };
-        if voters == expected || (matches!(founding, Founding::Alone { .. }) && voters.contains(&me)) {
+        if voters == expected || (matches!(founding, Founding::Alone) && voters.contains(&me)) {
             return Ok(());
         }
         let named = |voters: &BTreeSet<VoterId>| voters.iter().map(VoterId::to_string).collect::<Vec<_>>().join(", ");

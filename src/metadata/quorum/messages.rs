@@ -6,6 +6,8 @@
 //!
 //! Invariant: what comes from another node is never trusted: lengths are checked against what is there. Pure.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse};
 
@@ -13,7 +15,8 @@ use crate::ids::{BrokerId, KafkaUuid};
 use crate::metadata::fields::{FieldReader, FieldWriter, Malformed};
 use crate::metadata::image::ImageIndex;
 use crate::metadata::quorum::format;
-use crate::metadata::quorum::types::{EncodedRound, LogId, QuorumTypes, SnapshotMeta, Vote, VoterId};
+use crate::metadata::quorum::types::{EncodedRound, LogId, Member, QuorumTypes, SnapshotMeta, Vote, VoterId};
+use crate::metadata::quorum::voters::VoterChange;
 use crate::peer::Address;
 
 const VERSION: u8 = 0;
@@ -30,6 +33,7 @@ mod kind {
     pub const TRANSFER: u8 = 5;
     pub const PULL: u8 = 6;
     pub const STANDING: u8 = 7;
+    pub const CHANGE: u8 = 8;
 }
 
 /// Who says it, and to whom.
@@ -53,6 +57,11 @@ pub enum Question {
     Pull(Pull),
     /// What the other knows of the sender: asked by a voter that starts with nothing.
     Standing,
+    /// A change of the voters, which the leader is asked for.
+    Change {
+        id: VoterId,
+        change: VoterChange,
+    },
 }
 
 /// A piece of a snapshot.
@@ -90,6 +99,11 @@ pub enum Answer {
     Transfer(bool),
     Pull(News),
     Standing(Standing),
+    /// A Kafka error code, 0 if it is done, and what there is to say.
+    Change {
+        code: i16,
+        why: String,
+    },
 }
 
 /// What came after the index that was pulled from.
@@ -97,6 +111,8 @@ pub enum Answer {
 pub struct News {
     /// The newest leader the asked one knows, and where it listens.
     pub leader: Option<(BrokerId, Option<Address>)>,
+    /// Who votes, and where they listen if that is no setting.
+    pub voters: BTreeMap<VoterId, Member>,
     /// The first entry of the raft log that is not part of what is sent.
     pub next_entry: u64,
     pub payload: NewsPayload,
@@ -162,6 +178,17 @@ pub fn encode_question(envelope: &Envelope, question: &Question) -> Bytes {
             out.u32(*wait_ms);
         }
         Question::Standing => out.u8(kind::STANDING),
+        Question::Change { id, change } => {
+            out.u8(kind::CHANGE);
+            format::put_voter(&mut out, id);
+            let (change, member) = match change {
+                VoterChange::Add(member) => (0, Some(member)),
+                VoterChange::Remove => (1, None),
+                VoterChange::Update(member) => (2, Some(member)),
+            };
+            out.u8(change);
+            out.optional(member, format::put_member);
+        }
     }
     out.into_bytes().into()
 }
@@ -183,7 +210,7 @@ pub fn decode_question(body: &Bytes) -> Result<(Envelope, Question), Malformed> 
         kind::PRE_VOTE => Question::PreVote(candidacy(&mut fields)?),
         kind::SNAPSHOT => {
             let vote = vote(&mut fields)?;
-            let meta = format::snapshot_meta(&mut fields, format::member)?;
+            let meta = format::snapshot_meta(&mut fields, format::voter_and_member)?;
             let (total_bytes, at) = (fields.u64()?, fields.u64()?);
             Question::Snapshot(SnapshotPart { vote, meta, total_bytes, at, bytes: body.slice_ref(fields.rest()) })
         }
@@ -196,6 +223,16 @@ pub fn decode_question(body: &Bytes) -> Result<(Envelope, Question), Malformed> 
             Question::Pull(Pull { index, next_entry: fields.u64()?, wait_ms: fields.u32()? })
         }
         kind::STANDING => Question::Standing,
+        kind::CHANGE => {
+            let id = format::voter(&mut fields)?;
+            let change = match (fields.u8()?, fields.optional(format::member)?) {
+                (0, Some(member)) => VoterChange::Add(member),
+                (1, None) => VoterChange::Remove,
+                (2, Some(member)) => VoterChange::Update(member),
+                _ => return Err(Malformed("an unknown change of a voter")),
+            };
+            Question::Change { id, change }
+        }
         _ => return Err(Malformed("a question of an unknown kind: asked by a newer release")),
     };
     format::ended(&fields)?;
@@ -245,12 +282,13 @@ fn put_answer(out: &mut FieldWriter, answer: &Answer) {
             out.u8(kind::TRANSFER);
             out.bool(*goes_on);
         }
-        Answer::Pull(News { leader, next_entry, payload }) => {
+        Answer::Pull(News { leader, voters, next_entry, payload }) => {
             out.u8(kind::PULL);
             out.optional(leader.as_ref(), |out, (id, address)| {
                 out.broker(*id);
                 out.optional(address.as_ref(), format::put_address);
             });
+            format::put_members(out, voters);
             out.u64(*next_entry);
             match payload {
                 NewsPayload::Rounds(rounds) => {
@@ -266,6 +304,11 @@ fn put_answer(out: &mut FieldWriter, answer: &Answer) {
         Answer::Standing(Standing { has_heard_of_you }) => {
             out.u8(kind::STANDING);
             out.bool(*has_heard_of_you);
+        }
+        Answer::Change { code, why } => {
+            out.u8(kind::CHANGE);
+            out.i16(*code);
+            out.str(why);
         }
     }
 }
@@ -291,6 +334,7 @@ pub fn decode_answer(body: &Bytes) -> Result<Result<Answer, String>, Malformed> 
         kind::TRANSFER => Answer::Transfer(fields.bool()?),
         kind::PULL => {
             let leader = fields.optional(|fields| Ok((fields.broker()?, fields.optional(format::address)?)))?;
+            let voters = format::members(&mut fields)?;
             let next_entry = fields.u64()?;
             let payload = match fields.u8()? {
                 0 => NewsPayload::Rounds(
@@ -299,9 +343,10 @@ pub fn decode_answer(body: &Bytes) -> Result<Result<Answer, String>, Malformed> 
                 1 => NewsPayload::Snapshot(body.slice_ref(fields.rest())),
                 _ => return Err(Malformed("an unknown kind of news")),
             };
-            Answer::Pull(News { leader, next_entry, payload })
+            Answer::Pull(News { leader, voters, next_entry, payload })
         }
         kind::STANDING => Answer::Standing(Standing { has_heard_of_you: fields.bool()? }),
+        kind::CHANGE => Answer::Change { code: fields.i16()?, why: fields.str()?.to_owned() },
         _ => return Err(Malformed("an answer of an unknown kind")),
     };
     format::ended(&fields)?;
@@ -336,11 +381,16 @@ mod tests {
 
     use super::*;
     use crate::metadata::quorum::format::Proposal;
-    use crate::metadata::quorum::types::Entry;
+    use crate::metadata::quorum::types::{Entry, MemberEndpoint};
     use crate::metadata::record::MetadataRecord;
 
     fn voter(node: i32) -> VoterId {
         VoterId { node, directory: 7 }
+    }
+
+    fn member() -> Member {
+        let address = Address { host: "kafka-1".into(), port: 9093 };
+        Member { endpoints: vec![MemberEndpoint { listener: "CONTROLLER".into(), address }] }
     }
 
     fn ids() -> (Vote, LogId) {
@@ -368,13 +418,17 @@ mod tests {
             Question::Transfer(TransferLeaderRequest::new(vote, voter(2), Some(id))),
             Question::Pull(Pull { index: ImageIndex::default(), next_entry: 9, wait_ms: 500 }),
             Question::Standing,
+            Question::Change { id: voter(3), change: VoterChange::Add(member()) },
+            Question::Change { id: voter(3), change: VoterChange::Remove },
         ]
     }
 
     fn answers() -> Vec<Result<Answer, String>> {
         let (vote, id) = ids();
         let address = Address { host: "kafka-1".into(), port: 9093 };
-        let news = |payload| News { leader: Some((BrokerId(1), Some(address.clone()))), next_entry: 3, payload };
+        let voters = BTreeMap::from([(voter(1), member())]);
+        let leader = Some((BrokerId(1), Some(address)));
+        let news = |payload| News { leader: leader.clone(), voters: voters.clone(), next_entry: 3, payload };
         vec![
             Err("no".into()),
             Ok(Answer::Append(AppendEntriesResponse::Success)),
@@ -387,6 +441,7 @@ mod tests {
             Ok(Answer::Pull(news(NewsPayload::Rounds(vec![round()])))),
             Ok(Answer::Pull(news(NewsPayload::Snapshot(Bytes::from_static(b"image"))))),
             Ok(Answer::Standing(Standing { has_heard_of_you: true })),
+            Ok(Answer::Change { code: 7, why: "later".into() }),
         ]
     }
 

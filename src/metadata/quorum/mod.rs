@@ -5,8 +5,10 @@
 //! the log, and change by requests; KIP-853). Invariants: nothing outside this folder names openraft; a proposal whose
 //! fate is not known is `Unknown`, never a failure; library randomness comes from the seed drawn from `Env` at start.
 
+mod describe;
 mod format;
 mod founding;
+mod keeper;
 mod log_store;
 mod messages;
 mod network;
@@ -21,6 +23,7 @@ mod state_machine;
 pub mod store;
 pub mod stored;
 mod types;
+mod voters;
 mod watchdog;
 mod writer;
 
@@ -37,16 +40,20 @@ use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 use tokio::sync::watch;
 
+pub use describe::{QuorumReplica, QuorumState};
 pub use founding::Founding;
 pub use outside::Outside;
 pub use published::Published;
 pub use settings::QuorumSettings;
 pub use types::{Member, MemberEndpoint, VoterId};
+pub use voters::VoterChange;
 
 use crate::env::Env;
 use crate::ids::{BrokerId, KafkaUuid};
 use crate::metadata::image::{ClusterImage, ImageIndex};
+use crate::metadata::quorum::describe::CaughtUp;
 use crate::metadata::quorum::format::Proposal;
+use crate::metadata::quorum::keeper::Keeper;
 use crate::metadata::quorum::log_store::LogStore;
 use crate::metadata::quorum::network::{Connections, Sender};
 use crate::metadata::quorum::pull::{LeaderHint, Puller};
@@ -150,6 +157,11 @@ pub struct Quorum {
     admitted: Arc<AtomicBool>,
     /// Why this node must not go on, as soon as there is a reason.
     verdict: Arc<watch::Sender<Option<String>>>,
+    /// Held while the voters change.
+    changing: Arc<tokio::sync::Mutex<()>>,
+    caught_up: Arc<CaughtUp>,
+    /// The listener at which every controller is found.
+    listener: Arc<str>,
 }
 
 /// What a quorum is started with.
@@ -161,6 +173,10 @@ pub struct QuorumOptions {
     /// The cluster this node was told to belong to; zero if it was told none.
     pub cluster_id: KafkaUuid,
     pub founding: Founding,
+    /// What the membership shall say of this node.
+    pub member: Member,
+    /// This controller has itself added to the voters.
+    pub auto_join: bool,
     /// Where other controllers may be found, by the settings.
     pub seeds: Vec<Address>,
     pub timing: Timing,
@@ -172,7 +188,8 @@ impl Quorum {
     /// Starts this node on a fresh store or on the one it left. The only voter of its quorum leads when this returns;
     /// one of several has just begun to look for the others.
     pub async fn start(env: &Env, options: QuorumOptions) -> Result<Quorum, StartError> {
-        let QuorumOptions { founding, timing, snapshot_log_bytes, .. } = options;
+        let QuorumOptions { founding, member, timing, snapshot_log_bytes, .. } = options;
+        let is_dynamic = !matches!(founding, Founding::Static { .. });
         let me = founding.voter_id(options.node, options.directory);
         let writer = Writer::start(env, options.store.clone());
         let opening = Opening { env: env.clone(), store: options.store, writer: writer.clone(), founding };
@@ -191,16 +208,20 @@ impl Quorum {
             snapshot_log_bytes,
             admitted: Arc::new(AtomicBool::new(false)),
             verdict: Arc::new(watch::Sender::new(None)),
+            changing: Arc::default(),
+            caught_up: Arc::default(),
+            listener: member.endpoints.first().map_or("CONTROLLER", |endpoint| &endpoint.listener).into(),
         };
-        if let Err(error) = scoped(env, quorum.found(founding)).await {
+        if let Err(error) = scoped(env, quorum.found(founding, member.clone())).await {
             quorum.shutdown().await;
             return Err(error);
         }
         env.spawn(watchdog::watch(quorum.clone(), writer));
-        if !options.seeds.is_empty() {
+        if is_dynamic {
+            env.spawn(Keeper { quorum: quorum.clone(), member, auto_join: options.auto_join }.run());
             let puller = Puller::new(quorum.sender.clone(), options.seeds, quorum.hint.clone());
-            let member = quorum.clone();
-            env.spawn(puller.run(move || !member.is_member()));
+            let of_puller = quorum.clone();
+            env.spawn(puller.run(move || !of_puller.is_member()));
         }
         Ok(quorum)
     }

@@ -126,6 +126,9 @@ impl Puller {
 
     async fn take(&self, news: News) -> io::Result<()> {
         let published = &self.sender.published;
+        if !news.voters.is_empty() {
+            self.sender.roster.note(news.voters);
+        }
         match news.payload {
             NewsPayload::Rounds(rounds) => {
                 let mut image = published.image();

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::ids::BrokerId;
 use crate::metadata::quorum::format;
 use crate::metadata::quorum::store::MetaStore;
-use crate::metadata::quorum::types::{Member, Membership, VoterId};
+use crate::metadata::quorum::types::{Member, VoterId};
 use crate::metadata::quorum::writer::Writer;
 use crate::peer::Address;
 
@@ -42,8 +42,13 @@ impl Roster {
     }
 
     /// Takes over who is a member.
-    pub fn note(&self, membership: &Membership) {
-        *self.members.lock() = membership.nodes().map(|(id, member)| (*id, member.clone())).collect();
+    pub fn note(&self, members: BTreeMap<VoterId, Member>) {
+        *self.members.lock() = members;
+    }
+
+    /// Everybody who is known as a member.
+    pub fn members(&self) -> BTreeMap<VoterId, Member> {
+        self.members.lock().clone()
     }
 
     /// Where a member listens, if that is known.

@@ -27,6 +27,9 @@ const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 /// The longest that a pull waits for news.
 const PULL_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// How long a change of the voters may take that another member asks for.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// A node outside the quorum is forgotten when it has not pulled for this long (`QuorumController`'s observers).
 const OBSERVER_MEMORY: Duration = Duration::from_secs(300);
 
@@ -138,6 +141,11 @@ impl Quorum {
                 self.raft.pre_vote(request).await.map(Answer::Vote).map_err(|e| e.to_string())
             }
             Question::Snapshot(part) => self.take_snapshot(from, part).await.map(Answer::Snapshot),
+            Question::Change { id, change } => {
+                let changed = self.change_voter(id, change, CHANGE_PATIENCE, true).await;
+                let (code, why) = changed.map_or_else(|no| (no.code.code(), no.message), |()| (0, String::new()));
+                Ok(Answer::Change { code, why })
+            }
             Question::Transfer(request) => {
                 let outcome = self.raft.handle_transfer_leader(request).await.map_err(|e| e.to_string())?;
                 Ok(Answer::Transfer(outcome.is_ok()))
@@ -167,7 +175,8 @@ impl Quorum {
             // Read before the image, which therefore has at least these entries.
             let next_entry = published.next_entry();
             let image = images.borrow_and_update().clone();
-            let news = |next_entry, payload| News { leader: self.leader(), next_entry, payload };
+            let news =
+                |next_entry, payload| News { leader: self.leader(), voters: self.known_voters(), next_entry, payload };
             match image.index.next_offset.cmp(&pull.index.next_offset) {
                 Ordering::Greater => {
                     return match published.since(pull.index) {

@@ -21,7 +21,7 @@ pub struct QuorumSettings {
     pub endpoints: Vec<MemberEndpoint>,
     /// `controller.quorum.auto.join.enable`.
     pub auto_join: bool,
-    /// The directory was formatted by hand, not by this start.
+    /// The directory was formatted by hand, not by this start. One that `storage format` has made says so itself.
     pub formatted: bool,
     pub timing: Timing,
 }
@@ -50,21 +50,36 @@ impl QuorumSettings {
         seeds
     }
 
-    /// How this controller becomes part of a quorum. `first` are the voters its directory was formatted with.
-    pub fn founding(&self, node: BrokerId, first: Option<BTreeMap<VoterId, Member>>) -> Result<Founding, StartError> {
-        let alone = Founding::Alone { member: Member { endpoints: self.endpoints.clone() } };
+    /// What the membership shall say of this controller.
+    pub fn member(&self) -> Member {
+        Member { endpoints: self.endpoints.clone() }
+    }
+
+    /// True if the voters are in the log; false if they are a setting.
+    pub fn has_dynamic_voters(&self) -> bool {
+        self.voters.is_empty()
+    }
+
+    /// How this controller becomes part of a quorum. Its directory was formatted by hand, or not; `first` are the voters
+    /// it was formatted with, if it was with any.
+    pub fn founding(
+        &self,
+        node: BrokerId,
+        formatted: bool,
+        first: Option<BTreeMap<VoterId, Member>>,
+    ) -> Result<Founding, StartError> {
         if self.voters.keys().any(|voter| *voter != node) {
             if !self.voters.contains_key(&node) {
                 let why = format!("node.id={node}: this controller is not in controller.quorum.voters");
                 return Err(StartError::Identity(why));
             }
-            return Ok(Founding::Static { voters: self.voters.clone(), formatted: self.formatted });
+            return Ok(Founding::Static { voters: self.voters.clone(), formatted: formatted || self.formatted });
         }
         Ok(match first {
             Some(first) => Founding::Dynamic { first },
             // Others are there to be joined.
             None if self.voters.is_empty() && !self.seeds().is_empty() => Founding::Dynamic { first: BTreeMap::new() },
-            None => alone,
+            None => Founding::Alone,
         })
     }
 }

@@ -5,6 +5,7 @@
 //! clock, no random number and no setting. A record that does not decode or fit ends raft with a storage error: this
 //! node is no longer like the others.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +22,9 @@ use crate::metadata::quorum::format::{self, Proposal};
 use crate::metadata::quorum::published::Published;
 use crate::metadata::quorum::roster::Roster;
 use crate::metadata::quorum::store::MetaStore;
-use crate::metadata::quorum::types::{EncodedRound, LogId, Outcome, QuorumTypes, SnapshotMeta, StoredMembership};
+use crate::metadata::quorum::types::{
+    EncodedRound, LogId, Member, Outcome, QuorumTypes, SnapshotMeta, StoredMembership, VoterId,
+};
 use crate::metadata::quorum::writer::Writer;
 
 type Snapshot = SnapshotOf<QuorumTypes, Bytes>;
@@ -56,7 +59,7 @@ impl Machine {
         let SnapshotMeta { last_log_id, last_membership } = meta;
         let next_entry = last_log_id.map_or(0, |id| id.index + 1);
         let published = Published::new(image, next_entry, stored.map_or(0, |bytes| bytes.len() as u64));
-        roster.note(last_membership.membership());
+        roster.note(members_of(&last_membership));
         Ok(Machine {
             image: published.image(),
             roster,
@@ -87,7 +90,7 @@ impl Machine {
     }
 
     fn note_membership(&mut self, membership: StoredMembership) {
-        self.roster.note(membership.membership());
+        self.roster.note(members_of(&membership));
         self.membership = membership;
     }
 }
@@ -151,6 +154,10 @@ impl RaftStateMachine<QuorumTypes> for Machine {
         let (meta, image) = format::decode_snapshot(&bytes)?;
         Ok(Some(Snapshot { meta, snapshot: Bytes::copy_from_slice(image) }))
     }
+}
+
+fn members_of(membership: &StoredMembership) -> BTreeMap<VoterId, Member> {
+    membership.nodes().map(|(id, member)| (*id, member.clone())).collect()
 }
 
 /// Writes one image down while newer ones are made.

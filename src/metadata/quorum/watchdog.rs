@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn watch(quorum: Quorum, writer: Writer) {
     loop {
         quorum.env.sleep(PAUSE).await;
+        // Whoever asks later shall hear when the others last had everything.
+        let _ = quorum.describe();
         let Some(since) = writer.busy_since() else { continue };
         let stalled = quorum.env.now().saturating_duration_since(since);
         if stalled < HAND_OVER_AFTER || quorum.is_alone() {

@@ -56,7 +56,7 @@ impl Runner {
             want_fence: words.has("want-fence"),
             want_shut_down: words.has("want-stop"),
             offline_dirs: dirs("offline"),
-            cordoned_dirs: dirs("cordoned"),
+            cordoned_dirs: Some(dirs("cordoned")),
         };
         self.sessions.heard(&self.image, id, heartbeat.epoch, heartbeat.metadata_offset, self.now);
         let sessions = self.sessions.clone();

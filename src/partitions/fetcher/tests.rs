@@ -32,7 +32,7 @@ async fn answer(leader: Arc<Partition>, env: Env, request: FetchRequest) -> Fetc
         offset: asked.fetch_offset,
         log_start: asked.log_start_offset,
     };
-    let mut read = leader.replicate(ask, fetch).await;
+    let mut read = leader.replicate(ask, fetch, true).await;
     if read.as_ref().is_ok_and(|read| read.batches.is_empty() && read.diverging.is_none()) {
         let wait = FetchWait::new();
         leader.watch_end(&wait);

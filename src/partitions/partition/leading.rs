@@ -19,6 +19,26 @@ use crate::partitions::replicas::{FollowerFetch, IsrProposal, Millis, Replicas, 
 use crate::partitions::throttle;
 use crate::partitions::waiters::{Commit, FetchWait};
 
+/// Whether what a follower copies is limited (`leader.replication.throttled.replicas`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Copying {
+    Free,
+    /// It counts against the rate.
+    Counted,
+    /// The rate is exceeded, and the follower is not in sync: it gets no records now.
+    HeldUp,
+}
+
+impl Copying {
+    /// What is asked for, as far as the limit allows it.
+    pub fn limit(self, ask: ReadAsk) -> ReadAsk {
+        match self {
+            Copying::HeldUp => ReadAsk { bytes_max: 0, at_least_one: false, ..ask },
+            Copying::Free | Copying::Counted => ask,
+        }
+    }
+}
+
 /// The role that a partition has just taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Assumed {
@@ -105,47 +125,48 @@ impl Partition {
         decide(&Terms { now_ms: self.now_ms(), active: &active, lag_ms_max: self.neighbours.lag_ms_max, min_isr })
     }
 
-    /// Takes a follower's fetch for the acknowledgement of everything before it, if it is one. Kafka's order: the
-    /// leader's epoch, who asks, where the logs part, the offset.
-    pub fn acknowledge(&self, ask: &ReadAsk, fetch: &FollowerFetch) -> Result<(), ErrorCode> {
+    /// Looks at a follower's fetch, and, with `first`, takes it for the acknowledgement of everything before it. Kafka's
+    /// order: the leader's epoch, who asks, where the logs part, the offset.
+    pub fn admit_follower(&self, ask: &ReadAsk, fetch: &FollowerFetch, first: bool) -> Result<Copying, ErrorCode> {
+        let throttled = {
+            let named = &self.settings.load().leader_replication_throttled_replicas;
+            throttle::names(named, self.id.partition, self.neighbours.node)
+        };
         let mut core = self.core.lock();
         core.check_epoch(ask.leader_epoch, true)?;
         let replicas = core.replicas.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
         replicas.check_fetch(fetch, ask.leader_epoch >= 0)?;
+        let in_sync = replicas.isr().contains(&fetch.id);
         let without_records = ReadAsk { bytes_max: 0, at_least_one: false, ..*ask };
-        if !matches!(core.plan_read(&without_records)?, Planned::Diverges(..)) {
+        if first && !matches!(core.plan_read(&without_records)?, Planned::Diverges(..)) {
             self.note_fetch(&mut core, fetch);
         }
-        Ok(())
+        Ok(match throttled {
+            false => Copying::Free,
+            true if !in_sync && self.neighbours.outgoing.is_exceeded(self.env.wall_ms() as Millis) => Copying::HeldUp,
+            true => Copying::Counted,
+        })
+    }
+
+    /// Counts what a follower is given of a partition whose copying is limited.
+    pub fn count_copied(&self, bytes: u64) {
+        self.neighbours.outgoing.copied(bytes, self.env.wall_ms() as Millis);
     }
 
     /// Reads for a follower whose fetch is an acknowledgement.
     #[cfg(test)]
-    pub async fn replicate(self: &Arc<Self>, ask: ReadAsk, fetch: FollowerFetch) -> Result<Read, ErrorCode> {
-        self.acknowledge(&ask, &fetch)?;
-        self.read(ask).await
-    }
-
-    /// True if `follower` has to wait because too much was copied: its replica is named and is not in sync.
-    pub fn holds_up(&self, follower: BrokerId) -> bool {
-        self.is_throttled_here() && {
-            let in_sync = |replicas: &Replicas| replicas.isr().contains(&follower);
-            let behind = !self.core.lock().replicas.as_ref().is_some_and(in_sync);
-            behind && self.neighbours.outgoing.is_exceeded(self.env.wall_ms() as Millis)
+    pub async fn replicate(
+        self: &Arc<Self>,
+        ask: ReadAsk,
+        fetch: FollowerFetch,
+        first: bool,
+    ) -> Result<Read, ErrorCode> {
+        let copying = self.admit_follower(&ask, &fetch, first)?;
+        let read = self.read(copying.limit(ask)).await?;
+        if copying != Copying::Free {
+            self.count_copied(read.batches.iter().map(|batch| batch.len() as u64).sum());
         }
-    }
-
-    fn is_throttled_here(&self) -> bool {
-        let named = &self.settings.load().leader_replication_throttled_replicas;
-        throttle::names(named, self.id.partition, self.neighbours.node)
-    }
-
-    /// Takes note that so many bytes go to a follower.
-    pub fn count_copied(&self, bytes: u64) {
-        self.neighbours.figures.bytes_out.fetch_add(bytes, Ordering::Relaxed);
-        if bytes > 0 && self.is_throttled_here() {
-            self.neighbours.outgoing.copied(bytes, self.env.wall_ms() as Millis);
-        }
+        Ok(read)
     }
 
     fn note_fetch(&self, core: &mut Core, fetch: &FollowerFetch) {
