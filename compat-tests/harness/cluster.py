@@ -116,7 +116,8 @@ class RollingCluster:
         # Clients' own checks want their topics as they were asked for, and one copy of a record is not acknowledged.
         self.cluster = Cluster(work, size)
         self.target = self.cluster.target
-        self.bootstrap = self.cluster.bootstrap
+        # Some libraries are told of one address only; from there on they know all nodes.
+        self.bootstrap = self.cluster.nodes[0].bootstrap
         self.turn = 0
 
     @property
