@@ -131,12 +131,14 @@ impl Places {
     }
 }
 
-/// The values and the row changes of a group that goes to `position`. `moved` reads a batch that is to be written anew,
-/// if its row still says that it lies in this place.
+/// Reads a batch that is to be written anew; `None` if its row no longer says that it lies in this place.
+pub(super) type Moved<'a> = dyn Fn(&Key, Place) -> Result<Option<Bytes>, Poisoned> + 'a;
+
+/// The values and the row changes of a group that goes to `position`.
 pub(super) fn compose<'a>(
     position: Position,
     group: &'a [Write],
-    moved: &dyn Fn(&Key, Place) -> Result<Option<Bytes>, Poisoned>,
+    moved: &Moved<'_>,
 ) -> Result<(Vec<Value<'a>>, Vec<u8>), Poisoned> {
     let mut places = Places::from(position);
     let mut values = Vec::new();

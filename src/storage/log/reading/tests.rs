@@ -41,7 +41,7 @@ fn append(log: &mut PartitionLog, bytes: usize, epoch: LeaderEpoch) {
 }
 
 fn read(log: &PartitionLog, from: Offset) -> Result<Batches, ReadFailure> {
-    log.read(from, log.log_end(), 1 << 20, true).err().expect("nothing is in memory").run()
+    log.read(from, log.log_end(), 1 << 20, true).expect_err("nothing is in memory").run()
 }
 
 fn value_file(root: &Path) -> PathBuf {
