@@ -123,6 +123,8 @@ cases! {
     73 assign_replicas_to_dirs => controller::assign_replicas_to_dirs;
     74 list_config_resources => configs::list_config_resources;
     75 describe_topic_partitions => topics::describe_topic_partitions;
+    80 add_raft_voter => cluster::add_raft_voter;
+    81 remove_raft_voter => cluster::remove_raft_voter;
 }
 
 #[test]

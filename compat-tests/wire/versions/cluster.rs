@@ -1,14 +1,17 @@
 //! Cases of the APIs that ask the controller to change the cluster: leaders, replicas, brokers, features.
 
+use kafka_protocol::messages::add_raft_voter_request::Listener;
 use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, ApiVersionsRequest, BrokerId, DescribeQuorumRequest, ElectLeadersRequest,
-    ListPartitionReassignmentsRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
+    AddRaftVoterRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest, BrokerId, DescribeQuorumRequest,
+    ElectLeadersRequest, ListPartitionReassignmentsRequest, RemoveRaftVoterRequest, UnregisterBrokerRequest,
+    UpdateFeaturesRequest,
 };
+use uuid::Uuid;
 
 use super::{Lab, hello};
 use crate::asks::{Topic, code, text, topic_name};
@@ -121,11 +124,68 @@ pub fn describe_quorum(lab: &mut Lab, version: i16) {
     assert_eq!((voter.replica_id.0, voter.log_end_offset), (node, partition.high_watermark));
     assert_eq!(voter.last_fetch_timestamp > 0, version >= 1);
     assert_eq!(voter.last_caught_up_timestamp > 0, version >= 1);
-    assert!(voter.replica_directory_id.is_nil(), "kraft.version is not finalized");
+    assert_eq!(voter.replica_directory_id.is_nil(), version < 2, "voters are known by their directories");
     let ids: Vec<i32> = response.nodes.iter().map(|node| node.node_id.0).collect();
     assert_eq!(ids, if version >= 2 { vec![node] } else { vec![] });
     let refused = lab.client.call(version, &asked("orders"));
     assert_eq!((refused.error_code, refused.topics[0].partitions[0].error_code), (0, 3));
+}
+
+/// The node and directory id of the only voter.
+fn own_voter(lab: &mut Lab) -> (i32, Uuid) {
+    let partition = PartitionData::default().with_partition_index(0);
+    let topic = TopicData::default().with_topic_name(topic_name("__cluster_metadata")).with_partitions(vec![partition]);
+    let response = lab.client.call(2, &DescribeQuorumRequest::default().with_topics(vec![topic]));
+    let voter = &response.topics[0].partitions[0].current_voters[0];
+    (voter.replica_id.0, voter.replica_directory_id)
+}
+
+/// AddRaftVoter 80: what the leader refuses, and a voter that does not answer.
+pub fn add_raft_voter(lab: &mut Lab, version: i16) {
+    let (own, directory) = own_voter(lab);
+    let stranger = Uuid::from_u128(77);
+    let nobody = |port| Listener::default().with_name(text("CONTROLLER")).with_host(text("127.0.0.1")).with_port(port);
+    let table = [
+        (None, own, directory, vec![nobody(1)], 126, "is already part of the set of voters"),
+        (None, own, stranger, vec![nobody(1)], 126, "is already part of the set of voters"),
+        (None, 77, Uuid::nil(), vec![nobody(1)], 42, "has a directory id"),
+        (None, 77, stranger, vec![], 42, "listens somewhere"),
+        (None, 77, stranger, vec![nobody(1)], 7, "is not ready to receive requests"),
+        (Some("elsewhere"), 77, stranger, vec![nobody(1)], 104, "not elsewhere"),
+    ];
+    for (cluster, id, directory, listeners, error, message) in table {
+        let request = AddRaftVoterRequest::default()
+            .with_cluster_id(cluster.map(text))
+            .with_timeout_ms(1000)
+            .with_voter_id(id)
+            .with_voter_directory_id(directory)
+            .with_listeners(listeners);
+        let response = lab.client.call(version, &request);
+        let said = response.error_message.as_deref().unwrap_or_default();
+        assert_eq!((response.throttle_time_ms, response.error_code), (0, error), "{said}");
+        assert!(said.contains(message), "{said}");
+    }
+}
+
+/// RemoveRaftVoter 81: nobody it knows, another life of the voter, and the last one there is.
+pub fn remove_raft_voter(lab: &mut Lab, version: i16) {
+    let (own, directory) = own_voter(lab);
+    let table = [
+        (None, 77, directory, 127, "is not part of the set of voters"),
+        (None, own, Uuid::from_u128(77), 127, "is not part of the set of voters"),
+        (None, own, directory, 42, "is the only voter"),
+        (Some("elsewhere"), own, directory, 104, "not elsewhere"),
+    ];
+    for (cluster, id, directory, error, message) in table {
+        let request = RemoveRaftVoterRequest::default()
+            .with_cluster_id(cluster.map(text))
+            .with_voter_id(id)
+            .with_voter_directory_id(directory);
+        let response = lab.client.call(version, &request);
+        let said = response.error_message.as_deref().unwrap_or_default();
+        assert_eq!((response.throttle_time_ms, response.error_code), (0, error), "{said}");
+        assert!(said.contains(message), "{said}");
+    }
 }
 
 /// UpdateFeatures 57: dry runs, and what is refused; the levels that ApiVersions tells stay what they are.
