@@ -152,6 +152,13 @@ def _disk_full(options):
     return [Program("disk-full", [python, HERE / "disk-full" / "suite.py"], limit_s=1800)]
 
 
+def _long_life(options):
+    python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
+    minutes = options.minutes or ("60" if options.full else "3")
+    command = [python, HERE / "long-life" / "suite.py", "--minutes", minutes]
+    return [Program("long-life", command, limit_s=int(float(minutes) * 60) + 1800)]
+
+
 def _compaction(options):
     python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
     updates, keys = ("10M", "100K") if options.full else ("500K", "5K")
@@ -184,6 +191,8 @@ SUITES = [
     Suite("image", "what the container image starts with, in a scratch root; takes root", _image),
     Suite("retention", "expired data gives its disk space back", _retention),
     Suite("disk-full", "a small disk is filled; producers wait, nothing is lost; takes root", _disk_full),
+    Suite("long-life", "every kind of retention on a small disk: its usage stays flat; then it is filled; takes root",
+          _long_life),
     Suite("compaction", "the last value of each key stays, at its offset, and nothing else", _compaction),
     Suite("quotas", "quotas hold the official perf tools to their rate", _quotas),
 ]
