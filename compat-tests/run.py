@@ -96,6 +96,7 @@ def arguments():
     parser.add_argument("--kafka-scripts", default=HERE / "kafka", metavar="DIR", help="folder with run-kafka and tool")
     parser.add_argument("--rounds", help="kill: how many times")
     parser.add_argument("--size", help="kill, retention: bytes stored, such as 500M or 5G")
+    parser.add_argument("--partitions", help="many-partitions: how many")
     parser.add_argument("--minutes", help="long-life: how long the disk is watched")
     parser.add_argument("--frames", help="hostile: how many mutated frames")
     parser.add_argument("--keep", action="store_true", help="keep logs and data even when all passed")

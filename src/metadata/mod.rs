@@ -53,7 +53,7 @@ pub use settings::{
     Alteration, ResourceKind, Rules, SettingAlteration, SettingChange, SettingMap, Settings, SettingsCheck,
 };
 pub use topics::{
-    CreatedTopic, Growth, NewTopic, PartitionChange, PartitionRegistration, Topic, TopicDefaults, Topics,
+    CreatedTopic, Growth, NewTopic, PartitionChange, PartitionRegistration, Topic, TopicChanges, TopicDefaults, Topics,
 };
 
 use crate::env::Env;
