@@ -1,5 +1,5 @@
-//! Fetching from leaders: one task per leader and per fetcher (`num.replica.fetchers`), each with one request on the way
-//! for everything it follows there (Kafka's `ReplicaFetcherManager`, `AbstractFetcherThread`).
+//! Fetching from leaders: one task per leader and per fetcher (`num.replica.fetchers`), each with one request on the
+//! way for everything it follows there (Kafka's `ReplicaFetcherManager`, `AbstractFetcherThread`).
 //!
 //! Invariants: a partition is with at most one fetcher. The next request leaves when all that the last one brought is
 //! on disk, because it acknowledges it. A partition whose fetch failed pauses alone; one whose epoch is over waits for

@@ -1,8 +1,8 @@
-//! The task that tells the controller in which directory each replica is (KIP-858; Kafka's `AssignmentsManager`), so that
-//! it knows what goes offline with a directory.
+//! The task that tells the controller in which directory each replica is (KIP-858; Kafka's `AssignmentsManager`), so
+//! that it knows what goes offline with a directory.
 //!
-//! Invariant: one request is on the way at a time. What a partition is missed in is asked of the partition when it is
-//! told, so a late report is never an old one.
+//! Invariant: one request is on the way at a time. Where a replica is is looked up when it is told, so a late report is
+//! never an old one.
 
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 //! a time.
 //!
 //! Invariants: a partition is hosted at most once; a log whose topic id is in no image belongs to a deleted topic and
-//! is deleted; `reconciled` moves only after every partition of an image is in its role. A log is begun in the directory
-//! that the controller names; if that is not there, or a directory is lost and none is named, the partition is offline.
-//! Nothing is hosted before the image that has this life of the broker: an older one may lack topics whose logs are
-//! here, or name this broker the leader of an epoch that an earlier life of it held. A topic
+//! is deleted; `reconciled` moves only after every partition of an image is in its role. A log is begun in the
+//! directory that the controller names; if that is not there, or a directory is lost and none is named, the partition
+//! is offline. Nothing is hosted before the image that has this life of the broker: an older one may lack topics whose
+//! logs are here, or name this broker the leader of an epoch that an earlier life of it held. A topic
 //! that an image shares with the one before it, settings included, is not looked at: an image costs by what it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,8 +49,8 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Reads which logs are stored. `incarnation` is this life of the broker. A directory that cannot tell goes offline; with no other left, that is an error.
-    /// Blocking; reads small rows only.
+    /// Reads which logs are stored. `incarnation` is this life of the broker. A directory that cannot tell goes offline;
+    /// with no other left, that is an error. Blocking; reads small rows only.
     pub fn new(
         env: &Env,
         partitions: &Partitions,

@@ -211,8 +211,8 @@ impl Replicas {
         self.maximal_isr_len() >= self.min_isr(terms)
     }
 
-    /// Takes note of a fetch that was in order. Refused: from whom is no replica (6 or 75, as `knows_epoch` says whether
-    /// the request named the leader's epoch), or from an earlier life of the follower (6).
+    /// Whether a fetch may be served. Not one of somebody who is no replica (6; 75 if the request `knows_epoch`, the
+    /// leader's), and not one from an earlier life of the follower (6).
     pub fn check_fetch(&self, fetch: &FollowerFetch, knows_epoch: bool) -> Result<(), ErrorCode> {
         let Some(follower) = self.followers.get(&fetch.id) else {
             // It agrees on the epoch, so perhaps it has heard of its assignment before the leader.

@@ -1,5 +1,5 @@
-//! How fast replicas may be copied while they are moved (`leader.replication.throttled.rate` and its kin, KIP-73; Kafka's
-//! `ReplicationQuotaManager`). Pure but for its mutex: time is an argument.
+//! How fast replicas may be copied while they are moved (`leader.replication.throttled.rate` and its kin, KIP-73;
+//! Kafka's `ReplicationQuotaManager`). Pure but for its mutex: time is an argument.
 //!
 //! Invariants: only replicas that are named count and are held up, and of these only those that are behind: one that is
 //! in sync must stay so. The rate is that of the last [`WINDOWS`] seconds.

@@ -2,8 +2,8 @@
 //! fetches for news. Waits live on the object they wait for.
 //!
 //! Invariants: a wait for an offset is answered exactly once, when the offset is reached or the partition changes its
-//! role; a fetch is woken at most once per registration and then looks for itself. The lists are bounded by the requests
-//! in flight, which the network's budget bounds.
+//! role; a fetch is woken at most once per registration and then looks for itself. The lists are bounded by the
+//! requests in flight, which the network's budget bounds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

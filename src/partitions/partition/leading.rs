@@ -125,8 +125,8 @@ impl Partition {
         decide(&Terms { now_ms: self.now_ms(), active: &active, lag_ms_max: self.neighbours.lag_ms_max, min_isr })
     }
 
-    /// Looks at a follower's fetch, and, with `first`, takes it for the acknowledgement of everything before it. Kafka's
-    /// order: the leader's epoch, who asks, where the logs part, the offset.
+    /// Looks at a follower's fetch, and, with `first`, takes it for the acknowledgement of everything before it.
+    /// Kafka's order: the leader's epoch, who asks, where the logs part, the offset.
     pub fn admit_follower(&self, ask: &ReadAsk, fetch: &FollowerFetch, first: bool) -> Result<Copying, ErrorCode> {
         let throttled = {
             let named = &self.settings.load().leader_replication_throttled_replicas;
@@ -247,8 +247,8 @@ impl Partition {
         Box::pin(async move { outcome.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower)) })
     }
 
-    /// Resolves when a producer may be told of its batch, which ends at `end`: with `all`, when the in-sync replicas have
-    /// it, else when this leader's disk does. `REQUEST_TIMED_OUT` after `timeout`; the record stays in the log either way.
+    /// Resolves when a producer may be told of its batch, which ends at `end`: with `all`, when the in-sync replicas
+    /// have it, else when this leader's disk does. `REQUEST_TIMED_OUT` after `timeout`; the record stays in the log.
     pub fn acknowledged(self: &Arc<Self>, end: Offset, all: bool, timeout: Duration) -> BoxFuture<'static, Commit> {
         let (partition, env) = (self.clone(), self.env.clone());
         // Registered before this returns, so that the wait cannot miss what it waits for.
@@ -318,13 +318,5 @@ impl Partition {
         let (Some(log), Some(replicas)) = (&core.log, &core.replicas) else { return };
         let low_watermark = replicas.low_watermark(log.log_start(), &self.neighbours.active());
         core.waiters.deleted(low_watermark);
-    }
-
-    /// Whether this broker leads with all that is wished for: in-sync replicas, replicas, the smallest number of in-sync
-    /// ones for acks=all. `None` if it does not lead.
-    pub fn standing(&self) -> Option<(usize, bool)> {
-        let core = self.core.lock();
-        let replicas = core.replicas.as_ref()?;
-        Some((replicas.isr().len(), self.on_terms(|terms| replicas.has_enough(terms))))
     }
 }

@@ -1,5 +1,5 @@
-//! The life of replicas in scenes: what is committed, who joins and leaves, what a new leader keeps and an old one gives
-//! up.
+//! The life of replicas in scenes: what is committed, who joins and leaves, what a new leader keeps and what an old one
+//! gives up.
 
 use std::time::Duration;
 
