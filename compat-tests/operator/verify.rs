@@ -131,7 +131,8 @@ fn gaps_of_compaction_are_no_damage_whoever_asked_for_it() {
         let batch = Batch { records: vec![record; 3], ..Batch::at(start + round * STEP_MS, &[]) };
         assert_eq!(client.append(&topic, 0, batch.bytes()), 3 * round);
     }
-    // What is left once a pass has begun to write: less than was sent. It may or may not have ended when the kill comes.
+    // What is left once a pass has begun to write: less than was sent. It may or may not have ended when the kill
+    // comes.
     while stored(&mut client, &topic, 0).len() == 20 {}
     broker.kill();
     let found = examine(root.path());
@@ -153,8 +154,8 @@ fn stored(client: &mut Client, topic: &Topic, partition: i32) -> BTreeMap<i64, B
     }
 }
 
-/// Whatever byte is changed while the broker is away, a consumer never gets other bytes than were stored: it gets these,
-/// an error, or nothing, or the broker does not start.
+/// Whatever byte is changed while the broker is away, a consumer never gets other bytes than were stored: it gets
+/// these, an error, or nothing, or the broker does not start.
 #[test]
 fn a_broker_on_changed_bytes_never_delivers_them() {
     let root = tempfile::tempdir().unwrap();

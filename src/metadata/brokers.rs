@@ -177,8 +177,8 @@ pub struct Registration {
 /// Decides to register a broker and returns its epoch. `clean`: its earlier life has left everything behind.
 ///
 /// The same incarnation again amends the registration and keeps its epoch. A new incarnation first leaves the ISRs of
-/// the earlier one, and its ELRs too unless it is clean; then it gets a new epoch, and is fenced until it has caught up.
-/// The registration comes last, so that a cleaning that did not make it into the log is made again.
+/// the earlier one, and its ELRs too unless it is clean; then it gets a new epoch, and is fenced until it has caught
+/// up. The registration comes last, so that a cleaning that did not make it into the log is made again.
 pub fn decide_register(
     image: &ClusterImage,
     rules: &Rules,

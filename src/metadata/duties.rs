@@ -1,7 +1,7 @@
 //! What the active controller does for brokers that ask it over the wire, and the clock that has it ask itself.
 //!
-//! Invariants: a node that is not active says so (`NOT_CONTROLLER`) and does nothing; a heartbeat counts from the moment
-//! it arrived, however long the round that decides it takes.
+//! Invariants: a node that is not active says so (`NOT_CONTROLLER`) and does nothing; a heartbeat counts from the
+//! moment it arrived, however long the round that decides it takes.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -29,8 +29,8 @@ pub struct Heartbeat {
     pub want_shut_down: bool,
     /// Its directories that have failed since it started.
     pub offline_dirs: Vec<KafkaUuid>,
-    /// Its directories that take no new partitions; `None` if it does not say. Counts once the broker has applied its own
-    /// registration: only then it knows the settings that say so.
+    /// Its directories that take no new partitions; `None` if it does not say. Counts once the broker has applied its
+    /// own registration: only then it knows the settings that say so.
     pub cordoned_dirs: Option<Vec<KafkaUuid>>,
 }
 

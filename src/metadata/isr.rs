@@ -1,8 +1,8 @@
 //! AlterPartition: what a leader may say about its ISR, and what comes of it (KIP-497, KIP-841, KIP-903).
 //!
 //! Invariants: the refusals come in Kafka's order (`ReplicationControlManager.validateAlterPartitionData`), because a
-//! leader acts on which one it gets; nobody fenced, leaving or restarted since the leader counted on it becomes a member.
-//! Pure.
+//! leader acts on which one it gets; nobody fenced, leaving or restarted since the leader counted on it becomes a
+//! member. Pure.
 
 use std::collections::BTreeSet;
 

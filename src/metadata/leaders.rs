@@ -1,7 +1,8 @@
 //! Who leads: what it means for partitions that a broker leaves or comes back, that a directory fails, and elections.
 //!
 //! Invariant: nothing here chooses by itself; every partition is changed by a [`Plan`]. A broker that restarts leads
-//! under a new leader epoch, so that what its earlier life promised cannot be confused with what the new one knows. Pure.
+//! under a new leader epoch, so that what its earlier life promised cannot be confused with what the new one knows.
+//! Pure.
 
 use std::sync::Arc;
 

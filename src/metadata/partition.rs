@@ -1,7 +1,8 @@
 //! One partition as the controller knows it, and the change that a record brings.
 //!
-//! Invariants: `directories` is empty or has one entry per replica; every change raises the partition epoch by one, and
-//! the leader epoch by one exactly if it names a leader. What a change may be is decided in `partition_change.rs`. Pure.
+//! Invariants: `directories` is empty or has one entry per replica; every change raises the partition epoch by one,
+//! and the leader epoch by one exactly if it names a leader. What a change may be is decided in `partition_change.rs`.
+//! Pure.
 
 use crate::ids::{BrokerId, KafkaUuid, LeaderEpoch};
 

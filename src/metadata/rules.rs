@@ -1,6 +1,7 @@
 //! What decisions must be told about the world outside the image, and what it means for a topic.
 //!
-//! Invariants: rules stay what they were at the start of the process; what can change while it runs is in the image. Pure.
+//! Invariants: rules stay what they were at the start of the process; what can change while it runs is in the image.
+//! Pure.
 
 use std::fmt;
 use std::sync::Arc;

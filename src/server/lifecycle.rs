@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Invariants: a broker is not unfenced before everything up to its own registration took effect here; it goes on
-//! serving while it leaves, until the controller has moved what it leads; a stop never waits for a controller for longer
-//! than [`NO_CONTROLLER_PATIENCE`], because what was acknowledged is on disk.
+//! serving while it leaves, until the controller has moved what it leads; a stop never waits for a controller for
+//! longer than [`NO_CONTROLLER_PATIENCE`], because what was acknowledged is on disk.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -263,8 +263,8 @@ impl DataDir {
         &self.home.engine
     }
 
-    /// The broker epoch that was last noted here: everything that was acknowledged under it is here still. `None` if none
-    /// was noted, or the directory comes from a backup. Blocking.
+    /// The broker epoch that was last noted here: everything that was acknowledged under it is here still. `None` if
+    /// none was noted, or the directory comes from a backup. Blocking.
     pub fn broker_epoch(&self) -> Result<Option<i64>, Poisoned> {
         if self.path.join(RESTORED).exists() {
             return Ok(None);

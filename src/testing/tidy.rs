@@ -74,7 +74,7 @@ const NARROW: &[(&str, &str, &[&str])] = &[
     // The quorum's log is the only thing in metadata that stores bytes.
     ("metadata", "storage", &["src/metadata/quorum/"]),
     // What a wire looks like is of no concern to a decision.
-    ("metadata", "wire", &["src/metadata/quorum/", "src/metadata/remote.rs"]),
+    ("metadata", "wire", &["src/metadata/quorum/", "src/metadata/remote.rs", "src/metadata/cluster_tests.rs"]),
     // Handlers see what an append returned, and nothing else of storage.
     ("api", "storage", &["src/api/handlers/produce.rs"]),
 ];

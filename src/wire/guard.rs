@@ -20,8 +20,8 @@ use super::schema::{Kind, Message, Struct};
 /// a few hundred thousand partitions and no client names all of them in one request.
 pub const ELEMENTS_MAX: usize = 200_000;
 
-/// Most bytes in one string. The compact form could say more, but Kafka's readers refuse it (`MessageDataGenerator`), and
-/// whoever compares the items of a list in a string may take the square of its length.
+/// Most bytes in one string. The compact form could say more, but Kafka's readers refuse it (`MessageDataGenerator`),
+/// and whoever compares the items of a list in a string may take the square of its length.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
 /// An unknown tagged field counts as this many elements: the first one of a struct costs a map node of 400 bytes.

@@ -1,6 +1,7 @@
 //! Request frames: header, guard, bridge and decoder of every API and version.
 //!
-//! Input: which row of the table, which of its versions, the body. One row more than there are stands for a whole frame.
+//! Input: which row of the table, which of its versions, the body. One row more than there are stands for a whole
+//! frame.
 
 #![no_main]
 

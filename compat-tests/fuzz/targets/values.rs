@@ -1,7 +1,7 @@
 //! Value files: what a start and `ottla verify` read of groups and the row changes in them.
 //!
-//! Input: groups, each as flags, two lengths, values and rows. A flag says whether its header and checksum are put right;
-//! the last bytes stay as they are.
+//! Input: groups, each as flags, two lengths, values and rows. A flag says whether its header and checksum are put
+//! right; the last bytes stay as they are.
 
 #![no_main]
 

@@ -26,8 +26,8 @@ struct Commit {
     settled: u64,
     /// The life of the broker in which it was sent.
     life: u32,
-    /// The last life that can have accepted its connection: a client that began to connect to one life may be accepted by
-    /// the next, and what it sent, or its answer, may be held on the way. Any life, as long as the client waits.
+    /// The last life that can have accepted its connection: a client that began to connect to one life may be accepted
+    /// by the next, and what it sent, or its answer, may be held on the way. Any life, as long as the client waits.
     last_life: u32,
     fate: Fate,
 }

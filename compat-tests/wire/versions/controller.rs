@@ -261,6 +261,7 @@ pub fn envelope(lab: &mut Lab, version: i16) {
     let inner = lab.client.frame(0, &ListPartitionReassignmentsRequest::default().with_timeout_ms(1000));
     let envelope = EnvelopeRequest::default()
         .with_request_data(Bytes::copy_from_slice(&inner[4..]))
+        .with_request_principal(None)
         .with_client_host_address(Bytes::from_static(&[127, 0, 0, 1]));
     let response = lab.client.call(version, &envelope);
     assert_eq!(response.error_code, code::NONE);

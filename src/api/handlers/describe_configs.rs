@@ -16,8 +16,8 @@ use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, check_topic_name};
 use crate::metadata::{ClusterImage, ResourceKind};
 
-/// Most settings in one answer. Each takes half a kilobyte with all that may be told of it, groups and subscriptions need
-/// not exist to have some, and this is those of more than ten thousand topics.
+/// Most settings in one answer. Each takes half a kilobyte with all that may be told of it, groups and subscriptions
+/// need not exist to have some, and this is those of more than ten thousand topics.
 const SETTINGS_MAX: usize = 500_000;
 
 /// Answers from the image and the settings of this broker.

@@ -21,8 +21,8 @@ const MISSING_IS_ERROR: i16 = 6;
 /// Every operation on a group: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
 const GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8) | (1 << 10) | (1 << 11);
 
-/// Asks for every group, and answers in the order of the request. A group may be large, so it is described once: when it
-/// is named again that is an invalid request.
+/// Asks for every group, and answers in the order of the request. A group may be large, so it is described once: when
+/// it is named again that is an invalid request.
 pub async fn handle(ctx: &Context, request: DescribeGroupsRequest) -> Reply<DescribeGroupsResponse> {
     let version = ctx.request.version;
     let allowed = operations::if_asked(request.include_authorized_operations, GROUP_OPERATIONS);

@@ -47,8 +47,8 @@ struct Asked {
 /// What one group answers.
 type Fetched = Result<Vec<FetchedTopic>, ErrorCode>;
 
-/// Reads the offsets of every group asked for. A group may have many, so it is read once: when it is named again that is
-/// an invalid request.
+/// Reads the offsets of every group asked for. All offsets of a group may be many, so they are read once: to be asked for
+/// them again is an invalid request.
 pub async fn handle(ctx: &Context, request: OffsetFetchRequest) -> Reply<OffsetFetchResponse> {
     let version = ctx.request.version;
     let image = ctx.services.metadata.image();
@@ -56,7 +56,8 @@ pub async fn handle(ctx: &Context, request: OffsetFetchRequest) -> Reply<OffsetF
     let mut seen = BTreeSet::new();
     let ask = |Asked { group, topics, .. }: &Asked| {
         let group: Arc<str> = Arc::from(group.as_str());
-        let answer = seen.insert(Arc::clone(&group)).then(|| {
+        let again = topics.is_none() && !seen.insert(Arc::clone(&group));
+        let answer = (!again).then(|| {
             let ask = FetchAsk { group: Arc::clone(&group), topics: topics.clone() };
             ctx.services.groups.ask(&group, GroupAsk::FetchOffsets(ask))
         });

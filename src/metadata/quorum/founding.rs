@@ -1,7 +1,7 @@
 //! How a node becomes part of a quorum: alone, as one of a fixed list, or by what its directory was formatted with.
 //!
-//! Invariant: a voter that may have promised something before it lost its disk does not promise anew. A dynamic voter is
-//! a stranger with a new directory. A static one has its node's id only: if its directory was not formatted for the
+//! Invariant: a voter that may have promised something before it lost its disk does not promise anew. A dynamic voter
+//! is a stranger with a new directory. A static one has its node's id only: if its directory was not formatted for the
 //! purpose, it first asks every other voter, and goes on only if none has ever heard of it.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,5 @@
-//! Keeps a dynamic controller what its settings say: a voter that listens where it listens, or one that joins by itself.
+//! Keeps a dynamic controller what its settings say: a voter that listens where it listens, or one that joins by
+//! itself.
 //!
 //! It asks the leader again and again until that is so; the leader decides. A voter whose disk was lost comes back with
 //! another directory: it has the quorum forget its earlier life first (KIP-1186).

@@ -60,8 +60,8 @@ impl QuorumSettings {
         self.voters.is_empty()
     }
 
-    /// How this controller becomes part of a quorum. Its directory was formatted by hand, or not; `first` are the voters
-    /// it was formatted with, if it was with any.
+    /// How this controller becomes part of a quorum. Its directory was formatted by hand, or not; `first` are the
+    /// voters it was formatted with, if it was with any.
     pub fn founding(
         &self,
         node: BrokerId,

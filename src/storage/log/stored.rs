@@ -1,7 +1,7 @@
 //! Taking up the logs that a directory holds: their rows are read, no batch is.
 //!
-//! Rows of one kind lie side by side, whichever log they belong to. So each kind is read once from end to end: a look for
-//! each log would cost a start with many partitions most of its time, and most of them have no such rows.
+//! Rows of one kind lie side by side, whichever log they belong to. So each kind is read once from end to end: a look
+//! for each log would cost a start with many partitions most of its time, and most of them have no such rows.
 
 use std::collections::{BTreeMap, VecDeque};
 
