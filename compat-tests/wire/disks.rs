@@ -19,7 +19,7 @@ const PARTITIONS: i32 = 6;
 const RESERVE: &[(&str, &str)] = &[("ottla.disk.reserve.bytes", "1000000")];
 
 fn disks() -> SimulatedDisks {
-    SimulatedDisks::new(KafkaUuid(1), KafkaUuid(2))
+    SimulatedDisks::new(KafkaUuid(1), KafkaUuid(1000))
 }
 
 fn leave(disk: &MemoryDisk, usable_bytes: u64) {

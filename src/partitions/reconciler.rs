@@ -45,8 +45,8 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Reads which logs are stored. `incarnation` is this life of the broker. A directory that cannot tell goes offline;
-    /// with no other left, that is an error. Blocking; reads small rows only.
+    /// Reads which logs are stored. `incarnation` is this life of the broker. A directory that cannot tell goes
+    /// offline; with no other left, that is an error. Blocking; reads small rows only.
     pub fn new(
         env: &Env,
         partitions: &Partitions,
