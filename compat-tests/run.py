@@ -99,6 +99,8 @@ def arguments():
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the cluster that a client is run against")
     parser.add_argument("--rounds", help="kill: how many times")
     parser.add_argument("--size", help="kill, retention: bytes stored, such as 500M or 5G")
+    parser.add_argument("--partitions", help="many-partitions: how many")
+    parser.add_argument("--minutes", help="long-life: how long the disk is watched")
     parser.add_argument("--frames", help="hostile: how many mutated frames")
     parser.add_argument("--keep", action="store_true", help="keep logs and data even when all passed")
     parser.add_argument("--list", action="store_true", help="list the suites")

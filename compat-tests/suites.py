@@ -158,6 +158,20 @@ def _disk_full(options):
     return [Program("disk-full", [python, HERE / "disk-full" / "suite.py"], limit_s=1800)]
 
 
+def _long_life(options):
+    python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
+    minutes = options.minutes or ("60" if options.full else "3")
+    command = [python, HERE / "long-life" / "suite.py", "--minutes", minutes]
+    return [Program("long-life", command, limit_s=int(float(minutes) * 60) + 1800)]
+
+
+def _many_partitions(options):
+    python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
+    count, seconds = ("100000", "60") if options.full else ("10000", "5")
+    command = [python, HERE / "many-partitions" / "suite.py", "--partitions", options.partitions or count]
+    return [Program("many-partitions", [*command, "--seconds", seconds, "--kill"], limit_s=7200)]
+
+
 def _compaction(options):
     python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
     updates, keys = ("10M", "100K") if options.full else ("500K", "5K")
@@ -191,6 +205,9 @@ SUITES = [
     Suite("image", "what the container image starts with, in a scratch root; takes root", _image),
     Suite("retention", "expired data gives its disk space back", _retention),
     Suite("disk-full", "a small disk is filled; producers wait, nothing is lost; takes root", _disk_full),
+    Suite("long-life", "every kind of retention on a small disk: its usage stays flat; then it is filled; takes root",
+          _long_life),
+    Suite("many-partitions", "memory, start and work with 100,000 partitions on one broker", _many_partitions),
     Suite("compaction", "the last value of each key stays, at its offset, and nothing else", _compaction),
     Suite("quotas", "quotas hold the official perf tools to their rate", _quotas),
 ]

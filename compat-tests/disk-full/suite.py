@@ -6,11 +6,9 @@ first up to the broker's reserve, then to the last byte, then up to a kill; last
 """
 
 import os
-import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
@@ -18,7 +16,8 @@ from confluent_kafka.admin import NewTopic
 
 from harness import load
 from harness.broker import Broker, Target, exit_on_sigterm
-from harness.report import Report, Skipped, log
+from harness.report import Report, log
+from harness.volume import PATIENCE_S, Volume, await_state
 
 VOLUME_BYTES = 400 << 20
 # What the broker keeps back by default: a twentieth of the volume.
@@ -27,64 +26,10 @@ PARTITIONS = 3
 LENGTH = 2000
 # Acknowledgements that show that a producer is at work.
 SOME = 500
-PATIENCE_S = 60
 # For so long the metadata store finds no room, over several of its attempts.
 ROOM_PAUSE_S = 3
 # Between two records of a producer.
 PAUSE_S = 0.0005
-
-
-class Volume:
-    """A small file system, mounted as long as the block runs."""
-
-    def __init__(self, kind, work):
-        self.kind, self.path, self.image = kind, work / f"{kind}-volume", work / f"{kind}.image"
-        self.filler = self.path / "filler"
-
-    def __enter__(self):
-        if os.geteuid() != 0:
-            raise Skipped("mounting a file system takes root")
-        self.path.mkdir(parents=True)
-        if self.kind == "tmpfs":
-            command = ["mount", "-t", "tmpfs", "-o", f"size={VOLUME_BYTES}", "tmpfs", self.path]
-        else:
-            with open(self.image, "wb") as image:
-                image.truncate(VOLUME_BYTES)
-            run(["mkfs.ext4", "-q", "-m", "0", self.image])
-            command = ["mount", "-o", "loop", self.image, self.path]
-        run(command)
-        return self
-
-    def __exit__(self, *_):
-        subprocess.run(["umount", self.path], check=False)
-
-    def free(self):
-        """Bytes that are left."""
-        volume = os.statvfs(self.path)
-        return volume.f_bavail * volume.f_frsize
-
-    def leave(self, size):
-        """Takes all room but `size` bytes from outside. With 0, byte by byte to the end."""
-        # A little at a time: the broker takes room as well.
-        with open(self.filler, "ab", buffering=0) as filler:
-            for piece in (1 << 20, 4096):
-                try:
-                    while self.free() >= size + piece or (size, piece) == (0, 4096):
-                        filler.write(bytes(piece))
-                except OSError:
-                    pass  # full, which is what is wanted
-
-    def give_back(self):
-        """Gives everything back that was taken."""
-        self.filler.unlink(missing_ok=True)
-
-
-def run(command):
-    """Runs a command; one that is not there or fails makes the check skipped."""
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (FileNotFoundError, subprocess.CalledProcessError) as error:
-        raise Skipped(f"{command[0]}: {getattr(error, 'stderr', error) or error}") from error
 
 
 def main():
@@ -92,7 +37,7 @@ def main():
     report = Report()
     for kind in ("tmpfs", "ext4"):
         with report.check(kind):
-            with Volume(kind, Path(os.environ["OTTLA_WORK"])) as volume:
+            with Volume(kind, Path(os.environ["OTTLA_WORK"]), VOLUME_BYTES) as volume:
                 fill_and_free(kind, volume, report)
     return report.exit_code()
 
@@ -206,27 +151,6 @@ def read_some(broker):
     count = sum(1 for _ in load.scan(broker.bootstrap, "idempotent", [(0, SOME // PARTITIONS)] * PARTITIONS))
     if count < SOME // PARTITIONS * PARTITIONS:
         raise AssertionError(f"{count} records were read")
-
-
-def ask(broker, path):
-    """A page of the operators' port."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{broker.second_port}{path}", timeout=load.TIMEOUT_S) as answer:
-        return answer.read().decode()
-
-
-def await_state(broker, full):
-    """Waits until the broker says that records are refused, or are not."""
-    pause = threading.Event()
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        ready = ask(broker, "/health/ready")
-        lines = ask(broker, "/metrics").splitlines()
-        count = [line.split()[1] for line in lines if line.startswith("ottla_full_log_directory_count")]
-        if ("records are refused" in ready) == full and count == ["1" if full else "0"]:
-            return
-        if time.monotonic() > deadline:
-            raise AssertionError(f"full should be {full}: {ready!r}, {count}")
-        pause.wait(0.1)
 
 
 def filled_by_records(broker, volume):

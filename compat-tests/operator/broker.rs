@@ -26,6 +26,11 @@ impl Broker {
 
     /// With settings of its own.
     pub fn with(directory: &Path, settings: &[&str]) -> Broker {
+        Broker::try_start(directory, settings).expect("a broker that starts")
+    }
+
+    /// `None` if it ends instead of serving.
+    pub fn try_start(directory: &Path, settings: &[&str]) -> Option<Broker> {
         let mut command = Command::new(PROGRAM);
         command.env_clear().arg("--override").arg(format!("log.dirs={}", directory.display()));
         let usual = [
@@ -39,19 +44,24 @@ impl Broker {
         }
         let mut process = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-        let mut address = None;
+        let (mut address, mut serves) = (None, false);
         for line in lines.by_ref() {
             let line = line.expect("text");
             if let Some((_, rest)) = line.split_once("listener PLAINTEXT on ") {
                 address = Some(rest.trim().parse().expect("an address"));
             }
             if line.contains("Kafka Server started") {
+                serves = true;
                 break;
             }
         }
+        if !serves {
+            process.wait().expect("an end");
+            return None;
+        }
         let address = address.expect("the broker says where it listens");
         let log = std::thread::spawn(move || lines.for_each(drop));
-        Broker { process, address, _log: log }
+        Some(Broker { process, address, _log: log })
     }
 
     pub fn address(&self) -> SocketAddr {

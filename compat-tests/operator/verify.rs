@@ -1,16 +1,20 @@
-//! `ottla verify` finds every changed byte, and nothing in what a broker leaves behind.
+//! `ottla verify` finds every changed byte, and nothing in what a broker leaves behind; nobody ever gets one to read.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use ottla::offline::{self, Report};
+use ottla::records::BatchHeader;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::asks;
-use crate::batch::Batch;
-use crate::broker::{Broker, run, text};
+use crate::asks::{self, Topic};
+use crate::batch::{Batch, Record, base_offset, batches};
+use crate::broker::{Broker, now_ms, run, text};
+use crate::client::Client;
 use crate::groups;
 
 /// Fills a broker with a bit of everything that is stored.
@@ -110,6 +114,115 @@ fn any_changed_byte_of_a_killed_broker_is_found() {
     }
     broker.kill();
     check(root.path());
+}
+
+/// A broker whose topics are compacted because its own settings say so; the directory does not know these.
+#[test]
+fn gaps_of_compaction_are_no_damage_whoever_asked_for_it() {
+    const STEP_MS: i64 = 10_000;
+    let settings = ["log.cleanup.policy=compact", "log.roll.ms=1000", "log.cleaner.backoff.ms=5"];
+    let root = tempfile::tempdir().unwrap();
+    let broker = Broker::with(root.path(), &[&settings[..], &["log.cleaner.min.cleanable.ratio=0"]].concat());
+    let mut client = broker.client();
+    let topic = client.topic("by-default", 1, &[]);
+    let start = now_ms() - 1_000_000;
+    for round in 0..20 {
+        let record = Record { key: Some(b"k"), value: Some(vec![b'v'; 3000]), ..Record::default() };
+        let batch = Batch { records: vec![record; 3], ..Batch::at(start + round * STEP_MS, &[]) };
+        assert_eq!(client.append(&topic, 0, batch.bytes()), 3 * round);
+    }
+    // What is left once a pass has begun to write: less than was sent. It may or may not have ended when the kill comes.
+    while stored(&mut client, &topic, 0).len() == 20 {}
+    broker.kill();
+    let found = examine(root.path());
+    assert!(!found.is_damaged(), "{:#?}", found.findings);
+}
+
+/// Every batch of a partition by its base offset, as consumers get it; what cannot be read is left out.
+fn stored(client: &mut Client, topic: &Topic, partition: i32) -> BTreeMap<i64, Bytes> {
+    let mut found = BTreeMap::new();
+    // The start of the log; a partition that cannot tell it is not readable either.
+    let (_, mut from, _) = client.offset_at(topic, partition, -2);
+    loop {
+        let answer = client.fetch(topic, partition, from);
+        let batches = batches(&answer.records.unwrap_or_default());
+        let Some(last) = batches.last() else { return found };
+        let Ok(header) = BatchHeader::parse(last) else { panic!("{topic:?}-{partition}: no batch: {last:?}") };
+        from = header.next_offset();
+        found.extend(batches.into_iter().map(|batch| (base_offset(&batch), batch)));
+    }
+}
+
+/// Whatever byte is changed while the broker is away, a consumer never gets other bytes than were stored: it gets these,
+/// an error, or nothing, or the broker does not start.
+#[test]
+fn a_broker_on_changed_bytes_never_delivers_them() {
+    let root = tempfile::tempdir().unwrap();
+    let broker = Broker::start(root.path());
+    populate(&broker);
+    let mut client = broker.client();
+    let asked = [("first", 3), ("second", 1), ("gone", 1)];
+    let topics: Vec<(Topic, i32)> = asked
+        .iter()
+        .map(|(name, partitions)| {
+            let topic = Topic { name: (*name).to_owned(), id: client.describe(name).topic_id };
+            (topic, *partitions)
+        })
+        .collect();
+    let sound: Vec<Vec<BTreeMap<i64, Bytes>>> = topics
+        .iter()
+        .map(|(topic, partitions)| (0..*partitions).map(|index| stored(&mut client, topic, index)).collect())
+        .collect();
+    assert!(sound.iter().flatten().map(BTreeMap::len).sum::<usize>() > 50);
+    broker.kill();
+    let flips = std::env::var("OTTLA_FLIPS").ok().and_then(|flips| flips.parse().ok()).unwrap_or(400) / 10;
+    let mut random = StdRng::seed_from_u64(5);
+    let files = files(root.path());
+    let mut outcomes = BTreeMap::new();
+    for flip in 0..flips {
+        // Every file in turn: most bytes lie in one of them.
+        let path = &files[flip % files.len()];
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(root.path(), copy.path());
+        let changed = copy.path().join(path.strip_prefix(root.path()).unwrap());
+        let mut bytes = fs::read(&changed).unwrap();
+        let at = random.random_range(0..bytes.len());
+        bytes[at] ^= random.random_range(1..=255u8);
+        fs::write(&changed, bytes).unwrap();
+        let outcome = match Broker::try_start(copy.path(), &[]) {
+            None => "refused to start",
+            Some(broker) => {
+                let mut client = broker.client();
+                let mut whole = true;
+                for ((topic, partitions), sound) in topics.iter().zip(&sound) {
+                    for index in 0..*partitions {
+                        let sound = &sound[index as usize];
+                        let found = stored(&mut client, topic, index);
+                        let wrong = found.iter().find(|(base, batch)| sound.get(base) != Some(batch));
+                        assert!(wrong.is_none(), "{} at {at}: {}-{index} {wrong:?}", path.display(), topic.name);
+                        whole &= found.len() == sound.len();
+                    }
+                }
+                broker.kill();
+                if whole { "all was read" } else { "something was not read" }
+            }
+        };
+        *outcomes.entry(outcome).or_insert(0) += 1;
+    }
+    println!("{outcomes:?}");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else if entry.path().is_file() {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -125,6 +125,7 @@ cases! {
     75 describe_topic_partitions => topics::describe_topic_partitions;
     80 add_raft_voter => cluster::add_raft_voter;
     81 remove_raft_voter => cluster::remove_raft_voter;
+    82 update_raft_voter => controller::update_raft_voter;
 }
 
 #[test]

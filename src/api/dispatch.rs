@@ -191,7 +191,7 @@ impl Answer for Body {
 pub(super) fn decode<Q: Decodable>(ctx: &Context, body: Bytes) -> Option<Q> {
     let (api_key, version) = (ctx.request.api_key, ctx.request.version);
     match decode_in::<Q>(api_key, version, body) {
-        Ok(request) => Some(request),
+        Ok((request, _behind)) => Some(request),
         Err(error) => {
             tracing::info!(connection = ctx.connection.id, api_key, version, "connection closed: {error}");
             None
@@ -199,10 +199,11 @@ pub(super) fn decode<Q: Decodable>(ctx: &Context, body: Bytes) -> Option<Q> {
     }
 }
 
-/// Decodes a body of `version`, over the bridge where the protocol crate lacks it.
-pub(super) fn decode_in<Q: Decodable>(api_key: i16, version: i16, body: Bytes) -> Result<Q, String> {
+/// Decodes a body of `version`, over the bridge where the protocol crate lacks it; and what is behind it.
+pub(super) fn decode_in<Q: Decodable>(api_key: i16, version: i16, body: Bytes) -> Result<(Q, Bytes), String> {
     let mut body = bridge::request(api_key, version, body).map_err(|malformed| malformed.to_string())?;
-    Q::decode(&mut body, bridge::via(api_key, version)).map_err(|error| error.to_string())
+    let request = Q::decode(&mut body, bridge::via(api_key, version)).map_err(|error| error.to_string())?;
+    Ok((request, body))
 }
 
 /// Turns a handler's reply into an outcome: encodes the answer, now or when it comes.

@@ -198,8 +198,10 @@ pub fn decide_register(
             (image.index.next_offset + records.len() as i64, true, None)
         }
     };
-    let cordoned_dirs = amended.map_or_else(Vec::new, |broker| broker.cordoned_dirs.clone());
     let Registration { id, incarnation, rack, endpoints, features, log_dirs, previous_epoch: _ } = registration;
+    // Within one life directories only fail, and heartbeats say so.
+    let known = |broker: &Arc<Broker>| (broker.log_dirs.clone(), broker.cordoned_dirs.clone());
+    let (log_dirs, cordoned_dirs) = amended.map_or((log_dirs, Vec::new()), known);
     records.push(MetadataRecord::RegisterBroker(Broker {
         id,
         epoch,

@@ -351,6 +351,7 @@ impl Cluster {
         let mut options = self.options(id, store);
         options.quorum = QuorumSettings { endpoints, bootstrap, auto_join, timing: TIMING, ..Default::default() };
         options.bootstrap_features.push(("kraft.version".into(), 1));
+        options.broker.features.insert("kraft.version".into(), (0, 1));
         options
     }
 

@@ -121,7 +121,9 @@ fn unfence(image: &ClusterImage, rules: &Rules, broker: &Broker) -> Vec<Metadata
     if !broker.fenced {
         return Vec::new();
     }
-    let change = BrokerChange { fenced: Some(false), ..BrokerChange::of(broker.id, broker.epoch) };
+    let mut change = BrokerChange { fenced: Some(false), ..BrokerChange::of(broker.id, broker.epoch) };
+    // Who comes back after it was fenced on its way out does not leave any more.
+    change.shutting_down = broker.shutting_down.map(|_| false);
     let mut records = vec![MetadataRecord::BrokerChange(change)];
     records.extend(leaders::returning(image, rules, broker.id));
     records

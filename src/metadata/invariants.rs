@@ -7,6 +7,7 @@ use crate::ids::BrokerId;
 use crate::metadata::image::ClusterImage;
 use crate::metadata::partition::PartitionRegistration;
 use crate::metadata::partition_change::Terms;
+use crate::metadata::record::MetadataRecord;
 use crate::metadata::script::Runner;
 use crate::metadata::tests::rules;
 
@@ -53,31 +54,59 @@ fn check_change(terms: Terms, before: &PartitionRegistration, after: &PartitionR
     } else {
         assert_eq!(after.leader_epoch, before.leader_epoch, "a new epoch without a reason");
     }
+}
+
+/// What must hold of a reassignment that ends by itself.
+fn check_completion(before: &PartitionRegistration, after: &PartitionRegistration) {
     if !before.adding.is_empty() && after.adding.is_empty() && is_subset(&before.adding, &after.replicas) {
-        assert!(is_subset(&before.adding, &after.isr), "a reassignment ended before its replicas were in sync");
+        // An unclean election may follow at once, and empty the ISR that completed it.
+        let in_sync = is_subset(&before.adding, &after.isr) || is_subset(&before.adding, &before.isr);
+        assert!(in_sync, "a reassignment ended before its replicas were in sync");
     }
     let original = before.replicas.iter().filter(|id| !before.adding.contains(id)).count();
     let target = before.replicas.iter().filter(|id| !before.removing.contains(id)).count();
     if before.is_reassigning() && !after.is_reassigning() {
         assert!(after.replicas.len() >= original.min(target), "fewer replicas than before and than asked for");
     }
-    let could_be_lossy = terms.unclean || terms.elr;
-    assert!(!after.recovering || before.recovering || could_be_lossy, "an unclean election that nobody allowed");
 }
 
-fn check(before: &ClusterImage, after: &ClusterImage) {
-    for topic in after.topics.iter() {
-        let earlier = before.topics.by_id(topic.id);
-        for (index, partition) in topic.partitions.iter().enumerate() {
-            check_state(after, partition);
-            let Some((earlier, was)) = earlier.and_then(|topic| Some((topic, topic.partitions.get(index)?))) else {
-                continue;
-            };
-            // Other settings change what is right without changing partitions.
-            if was != partition && before.settings == after.settings && before.features == after.features {
-                check_change(rules().terms(before, earlier), was, partition);
+/// Checks what an ask has recorded, record by record, and what it has left behind.
+fn check(event: &str, before: &ClusterImage, records: &[MetadataRecord]) {
+    let mut image = before.clone();
+    let settings_changed =
+        |record: &MetadataRecord| matches!(record, MetadataRecord::Config { .. } | MetadataRecord::FeatureLevel { .. });
+    // Other settings change what is right without changing partitions.
+    let same_terms = !records.iter().any(settings_changed);
+    for record in records {
+        let next = image.replay(std::slice::from_ref(record));
+        if let MetadataRecord::PartitionChange { topic, index, .. } = record
+            && same_terms
+        {
+            let of = |image: &ClusterImage| image.topics.by_id(*topic).and_then(|t| t.partition(*index).cloned());
+            let terms = rules().terms(before, before.topics.by_id(*topic).unwrap());
+            let (was, is) = (of(&image).unwrap(), of(&next).unwrap());
+            check_change(terms, &was, &is);
+            // By the topic, by whoever asked for it, or for want of anybody but the last leader.
+            let allowed = terms.unclean || event.contains("unclean") || terms.elr;
+            assert!(!is.recovering || was.recovering || allowed, "an unclean election that nobody allowed");
+            // Another target asks for other numbers.
+            if !event.starts_with("reassign") {
+                check_completion(&was, &is);
             }
         }
+        if let MetadataRecord::RegisterBroker(broker) = record
+            && before.brokers.by_id(broker.id).is_none_or(|earlier| earlier.epoch != broker.epoch)
+        {
+            let trusted = event.contains("clean") && before.brokers.by_id(broker.id).is_some();
+            let in_elr = |p: &PartitionRegistration| p.elr.contains(&broker.id);
+            let partitions = next.topics.iter().flat_map(|topic| topic.partitions.clone());
+            let eligible = partitions.filter(in_elr).count();
+            assert!(trusted || eligible == 0, "who may have lost something is an eligible leader");
+        }
+        image = next;
+    }
+    for partition in image.topics.iter().flat_map(|topic| &topic.partitions) {
+        check_state(&image, partition);
     }
 }
 
@@ -132,10 +161,10 @@ proptest! {
             runner.ask("features metadata.version=30 eligible.leader.replicas.version=1");
         }
         for event in events {
-            let before = runner.image.clone();
+            let (before, seen) = (runner.image.clone(), runner.records.len());
             runner.transcript.push_str(&format!("> {event}\n"));
             runner.ask(&event);
-            let checked = std::panic::catch_unwind(|| check(&before, &runner.image));
+            let checked = std::panic::catch_unwind(|| check(&event, &before, &runner.records[seen..]));
             prop_assert!(checked.is_ok(), "{}", runner.transcript);
         }
         runner.check_replay();

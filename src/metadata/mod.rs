@@ -74,7 +74,7 @@ pub use record::{BrokerChange, MetadataRecord};
 pub use remote::protocol_name;
 pub use rules::{ControllerSettings, Rules, SettingsCheck};
 pub use settings::{Alteration, ResourceKind, SettingAlteration, SettingChange, SettingMap, Settings};
-pub use topics::{CreatedTopic, Growth, NewTopic, Topic, TopicDefaults, Topics};
+pub use topics::{CreatedTopic, Growth, NewTopic, Topic, TopicChanges, TopicDefaults, Topics};
 
 use crate::env::Env;
 use crate::error::ApiError;

@@ -41,7 +41,7 @@ pub(super) struct Runner {
     pub(super) image: ClusterImage,
     sessions: Sessions,
     now: Instant,
-    records: Vec<MetadataRecord>,
+    pub(super) records: Vec<MetadataRecord>,
     /// Topics so far: their ids are counted.
     topics: u128,
     pub(super) transcript: String,
@@ -350,7 +350,7 @@ fn described(record: &MetadataRecord) -> String {
         }
         MetadataRecord::BrokerChange(BrokerChange { id, epoch, fenced, shutting_down, log_dirs, cordoned_dirs }) => {
             let fenced = fenced.map_or(String::new(), |fenced| format!(" fenced={fenced}"));
-            let leaving = if shutting_down.is_some() { " leaving" } else { "" };
+            let leaving = shutting_down.map_or("", |leaving| if leaving { " leaving" } else { " staying" });
             let dirs = |what: &str, ids: &Option<Vec<KafkaUuid>>| {
                 ids.as_ref().map_or(String::new(), |ids| format!(" {what}={}", directory_numbers(ids)))
             };

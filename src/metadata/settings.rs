@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::BrokerId;
@@ -58,6 +59,18 @@ impl Settings {
     /// The settings of a resource; empty if it has none.
     pub fn of(&self, kind: ResourceKind, name: &str) -> Arc<SettingMap> {
         self.kinds.get(&kind).and_then(|resources| resources.get(name)).unwrap_or(&NONE).clone()
+    }
+
+    /// The names of the resources of a kind whose settings differ from those of an earlier image.
+    pub fn changed_since(&self, before: &Settings, kind: ResourceKind) -> Vec<Arc<str>> {
+        let (none, now) = (OrdMap::new(), self.kinds.get(&kind));
+        let changes = before.kinds.get(&kind).unwrap_or(&none).diff(now.unwrap_or(&none));
+        let name = |change: DiffItem<'_, '_, Arc<str>, Arc<SettingMap>>| match change {
+            DiffItem::Add(name, _) | DiffItem::Remove(name, _) | DiffItem::Update { new: (name, _), .. } => {
+                name.clone()
+            }
+        };
+        changes.map(name).collect()
     }
 
     /// The names of the resources of a kind that have settings, in order.

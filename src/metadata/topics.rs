@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 
 use crate::error::{ApiError, ErrorCode};
@@ -38,6 +39,15 @@ impl Topic {
     }
 }
 
+/// How topics differ from those of an earlier image.
+#[derive(Default, Debug)]
+pub struct TopicChanges {
+    /// New ones, and those of which a partition is different, as they are now.
+    pub changed: Vec<Arc<Topic>>,
+    /// As they were. One whose name has a new id is gone, and the new one has changed.
+    pub gone: Vec<Arc<Topic>>,
+}
+
 /// Every topic of the cluster.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Topics {
@@ -67,6 +77,24 @@ impl Topics {
         self.by_name
             .range::<_, str>((std::ops::Bound::Included(name), std::ops::Bound::Unbounded))
             .map(|(_, topic)| topic)
+    }
+
+    /// What is different from an earlier image. What both share is passed over: the time goes by the changes.
+    pub fn changes_since(&self, before: &Topics) -> TopicChanges {
+        let mut changes = TopicChanges::default();
+        for change in before.by_name.diff(&self.by_name) {
+            match change {
+                DiffItem::Add(_, topic) => changes.changed.push(topic.clone()),
+                DiffItem::Remove(_, topic) => changes.gone.push(topic.clone()),
+                DiffItem::Update { old: (_, old), new: (_, new) } => {
+                    if old.id != new.id {
+                        changes.gone.push(old.clone());
+                    }
+                    changes.changed.push(new.clone());
+                }
+            }
+        }
+        changes
     }
 
     pub fn len(&self) -> usize {
@@ -512,6 +540,25 @@ mod tests {
         topics.remove(KafkaUuid(3)).unwrap();
         assert_eq!((topics.len(), topics.partition_count()), (2, 2));
         assert!(topics.lookalikes.is_empty());
+    }
+
+    #[test]
+    fn changes_are_told_topic_by_topic() {
+        let mut before = Topics::default();
+        for (id, name) in [(1, "stays"), (2, "goes"), (3, "grows"), (4, "again")] {
+            before.add(KafkaUuid(id), name).unwrap();
+        }
+        let mut after = before.clone();
+        assert!(after.changes_since(&before).changed.is_empty());
+        for id in [2, 4] {
+            after.remove(KafkaUuid(id)).unwrap();
+        }
+        after.add_partition(KafkaUuid(3), 0, PartitionRegistration::default()).unwrap();
+        after.add(KafkaUuid(5), "again").unwrap();
+        after.add(KafkaUuid(6), "comes").unwrap();
+        let ids = |topics: Vec<Arc<Topic>>| topics.iter().map(|topic| topic.id.0).collect::<BTreeSet<_>>();
+        let TopicChanges { changed, gone } = after.changes_since(&before);
+        assert_eq!((ids(changed), ids(gone)), (BTreeSet::from([3, 5, 6]), BTreeSet::from([2, 4])));
     }
 
     #[test]

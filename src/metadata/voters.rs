@@ -7,7 +7,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, KafkaUuid};
-use crate::metadata::quorum::{Member, Quorum, QuorumState, VoterChange, VoterId};
+use crate::metadata::quorum::{Member, MemberEndpoint, Quorum, QuorumState, VoterChange, VoterId};
 use crate::metadata::{Metadata, Part};
 use crate::peer::Peer;
 
@@ -29,6 +29,14 @@ impl Metadata {
                 Err(ApiError::new(ErrorCode::InconsistentClusterId, why))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The controllers that vote, and where they listen, as far as this controller knows; nobody if it is none.
+    pub fn controllers(&self) -> Vec<(BrokerId, Vec<MemberEndpoint>)> {
+        match &self.part {
+            Part::Controller { quorum, .. } => quorum.controllers(),
+            Part::Outside { .. } => Vec::new(),
         }
     }
 

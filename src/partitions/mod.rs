@@ -47,7 +47,7 @@ pub use waiters::{Commit, FetchWait};
 
 use crate::env::Env;
 use crate::error::ErrorCode;
-use crate::ids::{BrokerId, KafkaUuid, LeaderEpoch, Offset, TopicIdPartition};
+use crate::ids::{BrokerId, KafkaUuid, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition};
 use crate::storage::dirs::{DataDir, LockedDir};
 
 /// What changed about a hosted partition.
@@ -106,6 +106,13 @@ impl Partitions {
     /// Every hosted partition, in no order.
     pub fn all(&self) -> Vec<Arc<Partition>> {
         self.0.hosted.read().values().cloned().collect()
+    }
+
+    /// Every hosted partition of a topic, in order.
+    pub fn of_topic(&self, topic: TopicId) -> Vec<Arc<Partition>> {
+        let id = |partition| TopicIdPartition { topic, partition };
+        let hosted = self.0.hosted.read();
+        hosted.range(id(0)..=id(PartitionIndex::MAX)).map(|(_, partition)| partition.clone()).collect()
     }
 
     /// How many are hosted.

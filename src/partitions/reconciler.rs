@@ -5,7 +5,8 @@
 //! is deleted; `reconciled` moves only after every partition of an image is in its role. A log is begun in the
 //! directory that the controller names; if that is not there, or a directory is lost and none is named, the partition
 //! is offline. Nothing is hosted before the image that has this life of the broker: an older one may lack topics whose
-//! logs are here, or name this broker the leader of an epoch that an earlier life of it held.
+//! logs are here, or name this broker the leader of an epoch that an earlier life of it held. A topic
+//! that an image shares with the one before it, settings included, is not looked at: an image costs by what it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +20,7 @@ use super::{Assumed, Partition, PartitionEvent, Partitions};
 use crate::config::{Config, TopicSettings};
 use crate::env::Env;
 use crate::ids::{KafkaUuid, TopicId, TopicIdPartition, TopicName};
-use crate::metadata::{ClusterImage, PartitionRegistration, ResourceKind, directory};
+use crate::metadata::{ClusterImage, PartitionRegistration, ResourceKind, Settings, TopicChanges, Topics, directory};
 use crate::storage::dirs::DataDir;
 use crate::storage::log::PartitionLog;
 
@@ -42,6 +43,9 @@ pub struct Reconciler {
     configured: BTreeMap<TopicId, Configured>,
     /// The broker's settings when topics were last configured.
     defaults: Option<Arc<Config>>,
+    /// The topics of the last image, and the settings of everything in it.
+    topics: Topics,
+    settings: Settings,
 }
 
 impl Reconciler {
@@ -65,9 +69,19 @@ impl Reconciler {
         }
         let missing = partitions.offline_directories().0 > 0;
         let (env, partitions) = (env.clone(), partitions.clone());
-        let (events, configured) = (Vec::new(), BTreeMap::new());
-        let awaited = Some(incarnation);
-        Ok(Reconciler { env, partitions, config, events, awaited, found, missing, configured, defaults: None })
+        Ok(Reconciler {
+            env,
+            partitions,
+            config,
+            events: Vec::new(),
+            awaited: Some(incarnation),
+            found,
+            missing,
+            configured: BTreeMap::new(),
+            defaults: None,
+            topics: Topics::default(),
+            settings: Settings::default(),
+        })
     }
 
     /// Brings everything hosted in step with `image`. Returns what changed, in order.
@@ -78,16 +92,18 @@ impl Reconciler {
         }
         self.awaited = None;
         let defaults = self.config.load_full();
-        if !self.defaults.as_ref().is_some_and(|held| Arc::ptr_eq(held, &defaults)) {
-            self.configured.clear();
-            self.defaults = Some(defaults.clone());
+        let TopicChanges { changed, gone } = self.changes(image, &defaults);
+        let mut unwanted = Vec::new();
+        for topic in gone {
+            self.configured.remove(&topic.id);
+            unwanted.extend(self.partitions.of_topic(topic.id));
         }
         let active = image.brokers.iter().filter(|broker| image.brokers.is_active(broker.id));
         let active = ActiveBrokers::new(active.map(|broker| (broker.id, broker.epoch)));
         self.partitions.neighbours().set_active(active);
-        let mut wanted = BTreeSet::new();
-        for topic in image.topics.iter() {
+        for topic in changed {
             let settings = self.settings_of(image, &defaults, topic.id, &topic.name);
+            let mut wanted = BTreeSet::new();
             for (index, registration) in topic.partitions.iter().enumerate() {
                 if !registration.replicas.contains(&self.partitions.node()) {
                     continue;
@@ -96,11 +112,32 @@ impl Reconciler {
                 wanted.insert(id);
                 self.host(id, &topic.name, registration, &settings);
             }
+            let hosted = self.partitions.of_topic(topic.id).into_iter();
+            unwanted.extend(hosted.filter(|partition| !wanted.contains(&partition.id())));
         }
-        self.drop_unwanted(&wanted);
+        self.drop_unwanted(unwanted);
         self.missing = false;
         self.partitions.0.reconciled.send_replace(image.index.next_offset);
         std::mem::take(&mut self.events)
+    }
+
+    /// The topics to look at: those that are different, or are configured differently. All of them if the broker's own
+    /// settings have changed.
+    fn changes(&mut self, image: &ClusterImage, defaults: &Arc<Config>) -> TopicChanges {
+        let mut changes = image.topics.changes_since(&self.topics);
+        if self.defaults.as_ref().is_some_and(|held| Arc::ptr_eq(held, defaults)) {
+            let names = image.settings.changed_since(&self.settings, ResourceKind::Topic);
+            let configured = names.iter().filter_map(|name| image.topics.by_name(name));
+            let known: BTreeSet<TopicId> = changes.changed.iter().map(|topic| topic.id).collect();
+            changes.changed.extend(configured.filter(|topic| !known.contains(&topic.id)).cloned());
+        } else {
+            self.configured.clear();
+            self.defaults = Some(defaults.clone());
+            changes.changed = image.topics.iter().cloned().collect();
+        }
+        self.topics = image.topics.clone();
+        self.settings = image.settings.clone();
+        changes
     }
 
     fn settings_of(
@@ -199,15 +236,10 @@ impl Reconciler {
         self.healthy().min_by_key(|directory| (is_cordoned(&absolute(&directory.path)), directory.logs_open()))
     }
 
-    fn drop_unwanted(&mut self, wanted: &BTreeSet<TopicIdPartition>) {
-        let unwanted: Vec<_> = {
-            let hosted = self.partitions.0.hosted.read();
-            hosted.values().filter(|partition| !wanted.contains(&partition.id())).cloned().collect()
-        };
+    fn drop_unwanted(&mut self, unwanted: Vec<Arc<Partition>>) {
         let mut deleted = false;
         for partition in unwanted {
             self.partitions.0.hosted.write().remove(&partition.id());
-            self.configured.remove(&partition.topic_id());
             partition.destroy();
             deleted = true;
             self.events.push(PartitionEvent::Gone(partition));

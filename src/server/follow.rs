@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::coordinator::{GroupAnswer, GroupAsk, GroupCoordinator, PartitionJournal};
 use crate::env::Env;
 use crate::ids::{BrokerId, TopicId, TopicName, internal_topics};
-use crate::metadata::{ClusterImage, ResourceKind};
+use crate::metadata::{ClusterImage, ResourceKind, Topics};
 use crate::partitions::{Fetchers, PartitionEvent, Reconciler};
 
 /// Times that shards are asked again to forget the offsets of deleted topics; each time a batch of tombstones goes.
@@ -44,7 +44,8 @@ pub(super) struct Follower {
     /// Tells of every change of `config`.
     changes: watch::Sender<Arc<Config>>,
     quotas: Arc<Quotas>,
-    topics: BTreeMap<TopicId, TopicName>,
+    /// The topics of the last image.
+    topics: Topics,
     reconciler: Reconciler,
     fetchers: Fetchers,
     groups: GroupCoordinator,
@@ -60,7 +61,7 @@ impl Follower {
             dynamic: SettingMaps::default(),
             changes: watch::Sender::new(services.config.load_full()),
             quotas: services.quotas.clone(),
-            topics: BTreeMap::new(),
+            topics: Topics::default(),
             reconciler,
             fetchers: Fetchers::new(&services.env, &services.partitions, services.config.clone()),
             groups: services.groups.clone(),
@@ -122,18 +123,10 @@ impl Follower {
 
     /// Committed offsets of a deleted topic go with it.
     fn follow_deletions(&mut self, image: &ClusterImage) {
-        let deleted: Vec<(TopicName, TopicId)> = self
-            .topics
-            .iter()
-            .filter(|(id, _)| image.topics.by_id(**id).is_none())
-            .map(|(id, name)| (name.clone(), *id))
-            .collect();
-        for (_, id) in &deleted {
-            self.topics.remove(id);
-        }
-        for topic in image.topics.iter().filter(|topic| !internal_topics::is_internal(&topic.name)) {
-            self.topics.entry(topic.id).or_insert_with(|| topic.name.clone());
-        }
+        let gone = image.topics.changes_since(&self.topics).gone.into_iter();
+        let theirs = gone.filter(|topic| !internal_topics::is_internal(&topic.name));
+        let deleted: Vec<(TopicName, TopicId)> = theirs.map(|topic| (topic.name.clone(), topic.id)).collect();
+        self.topics = image.topics.clone();
         if !deleted.is_empty() {
             self.env.spawn(forget_offsets(self.groups.clone(), deleted));
         }

@@ -16,10 +16,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::engine::{Engine, EngineOptions, MemoryDisk, Poisoned, Write};
-use super::keys::{self, Family, Kind, LogNumber};
+use super::keys::{self, Family, LogNumber};
 use super::log::{LogHome, PartitionLog};
 use super::reserve::{Reserve, Space, Turn};
-use super::state::LogState;
 use super::tail::TailCache;
 use crate::env::Env;
 use crate::ids::{KafkaUuid, TopicIdPartition};
@@ -342,20 +341,9 @@ impl DataDir {
 
     /// Every stored log. Blocking; reads small rows only.
     pub fn logs(&self) -> Result<Vec<PartitionLog>, Poisoned> {
-        let mut states = Vec::new();
-        let mut broken = None;
-        self.home.engine.scan(Family::State, keys::kind_range(Kind::Log), &mut |key, row| {
-            match (keys::log_of(key), LogState::decode(&row)) {
-                (Some(number), Some(state)) => states.push((number, state)),
-                (number, _) => broken = Some(format!("malformed state row of log {number:?}")),
-            }
-            broken.is_none()
-        })?;
-        if let Some(reason) = broken {
-            return Err(Poisoned(reason));
-        }
-        self.logs_open.fetch_add(states.len(), Ordering::Relaxed);
-        states.into_iter().map(|(number, state)| PartitionLog::open(self.home.clone(), number, state)).collect()
+        let logs = PartitionLog::open_all(&self.home)?;
+        self.logs_open.fetch_add(logs.len(), Ordering::Relaxed);
+        Ok(logs)
     }
 
     /// Creates an empty log; `done` tells when it is on disk.

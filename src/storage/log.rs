@@ -8,6 +8,7 @@
 mod cleaning;
 mod following;
 mod reading;
+mod stored;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -110,41 +111,6 @@ impl PartitionLog {
         };
         log.put_state(write);
         log
-    }
-
-    /// Takes up a stored log: its rows are read, no batch is.
-    pub fn open(home: LogHome, number: LogNumber, state: LogState) -> Result<PartitionLog, Poisoned> {
-        let malformed = |what: &str| Poisoned(format!("log {number}: malformed {what} row"));
-        let epochs = match home.engine.value(Family::State, &keys::of_log(Kind::Epochs, number))? {
-            Some(row) => Epochs::decode(&row).ok_or_else(|| malformed("epochs"))?,
-            None => Epochs::default(),
-        };
-        let mut producers = Producers::default();
-        let mut broken = None;
-        home.engine.scan(Family::State, keys::log_range(Kind::Producer, number), &mut |key, row| {
-            let decoded = producers.decode_one(&row).ok();
-            if decoded.is_none() || decoded != keys::number_of(key) {
-                broken = Some("producer");
-            }
-            broken.is_none()
-        })?;
-        let mut closed = VecDeque::new();
-        home.engine.scan(Family::State, keys::log_range(Kind::Chunk, number), &mut |_, row| {
-            match state::decode_chunk(&row) {
-                Some(chunk) => closed.push_back(chunk),
-                None => broken = Some("chunk"),
-            }
-            broken.is_none()
-        })?;
-        let cleaned_to = match home.engine.value(Family::State, &keys::of_log(Kind::Cleaned, number))? {
-            Some(row) => state::decode_cleaned(&row).ok_or_else(|| malformed("cleaned"))?,
-            None => 0,
-        };
-        let open_since = if state.open.bytes > 0 { state.open.max_timestamp } else { -1 };
-        match broken {
-            Some(what) => Err(malformed(what)),
-            None => Ok(PartitionLog { home, number, state, epochs, producers, closed, open_since, cleaned_to }),
-        }
     }
 
     pub fn id(&self) -> TopicIdPartition {

@@ -12,7 +12,7 @@ use kafka_protocol::messages::broker_registration_request::{Feature, Listener};
 use kafka_protocol::messages::{
     AllocateProducerIdsRequest, AlterPartitionRequest, AlterPartitionResponse, AssignReplicasToDirsRequest,
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerId, BrokerRegistrationRequest, EnvelopeRequest,
-    ListPartitionReassignmentsRequest, UnregisterBrokerRequest,
+    ListPartitionReassignmentsRequest, UnregisterBrokerRequest, UpdateRaftVoterRequest, update_raft_voter_request,
 };
 use ottla::ids::KafkaUuid;
 use ottla::wire::bridge;
@@ -51,7 +51,7 @@ fn registration(lab: &Lab, version: i16, id: i32, life: u128) -> BrokerRegistrat
         .with_cluster_id(text(&image.cluster_id.to_string()))
         .with_incarnation_id(KafkaUuid(life).into())
         .with_listeners(vec![listener])
-        .with_features(vec![feature(("metadata.version", 7, 30)), elr])
+        .with_features(vec![feature(("metadata.version", 7, 30)), feature(("kraft.version", 0, 1)), elr])
         .with_rack(Some(text("r")));
     if version >= 2 { request.with_log_dirs(vec![directory(id)]) } else { request }
 }
@@ -268,4 +268,51 @@ pub fn envelope(lab: &mut Lab, version: i16) {
     let lost = envelope.with_client_host_address(Bytes::new());
     let response = lab.client.call(version, &lost);
     assert!(response.error_code != code::NONE && response.response_data.is_none());
+}
+
+/// UpdateRaftVoter 82: the only voter listens elsewhere from now on; others, and other epochs, are refused.
+pub fn update_raft_voter(lab: &mut Lab, version: i16) {
+    const UNKNOWN_LEADER_EPOCH: i16 = 76;
+    const INVALID_REQUEST: i16 = 42;
+    const VOTER_NOT_FOUND: i16 = 127;
+    let state = lab.broker.services().metadata.quorum_state().expect("it leads");
+    let (own, directory) = (state.leader.0, state.voters[0].directory.into());
+    let request = |listener: &str, port: u16| {
+        let listener = update_raft_voter_request::Listener::default()
+            .with_name(text(listener))
+            .with_host(text("127.0.0.1"))
+            .with_port(port);
+        let feature = update_raft_voter_request::KRaftVersionFeature::default()
+            .with_min_supported_version(0)
+            .with_max_supported_version(1);
+        UpdateRaftVoterRequest::default()
+            .with_current_leader_epoch(state.leader_epoch)
+            .with_voter_id(own)
+            .with_voter_directory_id(directory)
+            .with_listeners(vec![listener])
+            .with_k_raft_version_feature(feature)
+    };
+    let right = || request("CONTROLLER", 9999);
+    let old = update_raft_voter_request::KRaftVersionFeature::default();
+    let table = [
+        (right().with_cluster_id(Some(text("elsewhere"))), INCONSISTENT_CLUSTER_ID),
+        (right().with_current_leader_epoch(state.leader_epoch - 1), FENCED_LEADER_EPOCH),
+        (right().with_current_leader_epoch(state.leader_epoch + 1), UNKNOWN_LEADER_EPOCH),
+        (request("OTHER", 9999), INVALID_REQUEST),
+        (right().with_k_raft_version_feature(old), INVALID_REQUEST),
+        (right().with_voter_id(77), VOTER_NOT_FOUND),
+        (right(), code::NONE),
+    ];
+    for (request, error) in table {
+        let response = lab.client.call(version, &request);
+        assert_eq!((response.throttle_time_ms, response.error_code), (0, error));
+        assert_eq!(response.current_leader.leader_id.0, own);
+    }
+    let noted = || {
+        let state = lab.broker.services().metadata.quorum_state();
+        state.is_some_and(|state| state.nodes[0].1[0].address.port == 9999)
+    };
+    while !noted() {
+        std::thread::yield_now();
+    }
 }

@@ -1,7 +1,7 @@
 //! DescribeCluster (60): the cluster's id and brokers (KIP-700).
 //!
-//! v0: brokers. v1: an endpoint type; this is the broker's answer, so only 1 (brokers) is accepted (KIP-919). v2:
-//! fenced brokers on request (KIP-1073).
+//! v0: brokers. v1: an endpoint type: 1 asks a listener of brokers for the brokers, 2 asks one of controllers for the
+//! controllers, and nothing else is answered (KIP-919). v2: fenced brokers on request (KIP-1073).
 
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{BrokerId as WireBrokerId, DescribeClusterRequest, DescribeClusterResponse};
@@ -9,14 +9,20 @@ use kafka_protocol::messages::{BrokerId as WireBrokerId, DescribeClusterRequest,
 use crate::api::translate::text;
 use crate::api::{Context, Reply, endpoints, operations};
 use crate::error::ErrorCode;
+use crate::ids::BrokerId;
+use crate::metadata::MemberEndpoint;
 
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
 
 /// Answers from the image.
 pub async fn handle(ctx: &Context, request: DescribeClusterRequest) -> Reply<DescribeClusterResponse> {
-    if request.endpoint_type != BROKERS {
-        return Reply::Now(wrong_endpoint(ctx.request.version, request.endpoint_type));
+    let here = if ctx.connection.controller { CONTROLLERS } else { BROKERS };
+    if request.endpoint_type != here {
+        return Reply::Now(wrong_endpoint(ctx.request.version, here, request.endpoint_type));
+    }
+    if here == CONTROLLERS {
+        return Reply::Now(controllers(ctx, &request));
     }
     let image = ctx.services.metadata.image();
     let mut brokers = Vec::new();
@@ -44,9 +50,28 @@ pub async fn handle(ctx: &Context, request: DescribeClusterRequest) -> Reply<Des
     Reply::Now(response)
 }
 
-fn wrong_endpoint(version: i16, endpoint_type: i8) -> DescribeClusterResponse {
-    let (code, message) = if endpoint_type == CONTROLLERS {
-        let (here, wanted) = ("BROKER", "CONTROLLER");
+/// The voters, on the listener that the caller came by, and the one that leads them.
+fn controllers(ctx: &Context, request: &DescribeClusterRequest) -> DescribeClusterResponse {
+    let metadata = &ctx.services.metadata;
+    let node = |(id, endpoints): (BrokerId, Vec<MemberEndpoint>)| {
+        let endpoint = endpoints.into_iter().find(|endpoint| *endpoint.listener == *ctx.connection.listener)?;
+        let node = DescribeClusterBroker::default().with_broker_id(WireBrokerId(id.0));
+        Some(node.with_host(text(&endpoint.address.host)).with_port(i32::from(endpoint.address.port)))
+    };
+    let nodes = metadata.controllers().into_iter().filter_map(node);
+    let asked = request.include_cluster_authorized_operations;
+    DescribeClusterResponse::default()
+        .with_endpoint_type(CONTROLLERS)
+        .with_cluster_id(text(&metadata.image().cluster_id.to_string()))
+        .with_controller_id(WireBrokerId(metadata.active_controller().map_or(-1, |(id, _)| id.0)))
+        .with_brokers(nodes.collect())
+        .with_cluster_authorized_operations(operations::if_asked(asked, operations::CLUSTER))
+}
+
+fn wrong_endpoint(version: i16, here: i8, endpoint_type: i8) -> DescribeClusterResponse {
+    let (code, message) = if endpoint_type == CONTROLLERS || endpoint_type == BROKERS {
+        let name = |kind| if kind == CONTROLLERS { "CONTROLLER" } else { "BROKER" };
+        let (here, wanted) = (name(here), name(endpoint_type));
         let message =
             format!("The request was sent to an endpoint of type {here}, but we wanted an endpoint of type {wanted}");
         (ErrorCode::MismatchedEndpointType, message)
@@ -63,8 +88,9 @@ mod tests {
 
     #[test]
     fn other_endpoint_types_are_refused() {
-        assert_eq!(wrong_endpoint(1, 2).error_code, 114);
-        assert_eq!(wrong_endpoint(1, 3).error_code, 115);
-        assert_eq!(wrong_endpoint(0, 2).error_code, 42);
+        assert_eq!(wrong_endpoint(1, BROKERS, CONTROLLERS).error_code, 114);
+        assert_eq!(wrong_endpoint(1, CONTROLLERS, BROKERS).error_code, 114);
+        assert_eq!(wrong_endpoint(1, BROKERS, 3).error_code, 115);
+        assert_eq!(wrong_endpoint(0, BROKERS, CONTROLLERS).error_code, 42);
     }
 }

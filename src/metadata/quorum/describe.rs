@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::ids::{BrokerId, KafkaUuid, Offset, WallMillis};
 use crate::metadata::quorum::Quorum;
-use crate::metadata::quorum::types::{MemberEndpoint, VoterId};
+use crate::metadata::quorum::types::{Member, MemberEndpoint, VoterId};
 
 /// The quorum as its leader sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,8 +48,7 @@ impl Quorum {
     /// The quorum as this node sees it if it leads.
     pub fn describe(&self) -> Option<QuorumState> {
         let now_ms = self.env.wall_ms();
-        let metrics = self.raft.metrics();
-        let now = metrics.borrow_watched();
+        let now = self.raft.metrics().borrow_watched().clone();
         if now.state != ServerState::Leader {
             return None;
         }
@@ -88,24 +87,28 @@ impl Quorum {
             fetched_ms: seen.pulled_ms,
             caught_up_ms: seen.caught_up_ms,
         });
-        let endpoints = |id: &VoterId| {
-            let known = membership.get_node(id).map(|member| member.endpoints.clone()).unwrap_or_default();
-            match self.sender.roster.address(id) {
-                // A static voter listens where the settings say, on the listener that all of them have.
-                Some(address) if known.is_empty() => {
-                    vec![MemberEndpoint { listener: self.listener.to_string(), address }]
-                }
-                _ => known,
-            }
-        };
         Some(QuorumState {
             leader: BrokerId(me.node),
             leader_epoch: i32::try_from(now.current_term).unwrap_or(i32::MAX),
             high_watermark: now.cluster_committed.map_or(0, |id| id.index as i64 + 1),
-            nodes: voters.iter().map(|id| (BrokerId(id.node), endpoints(id))).collect(),
+            nodes: self.controllers(),
             voters: voters.iter().map(|id| replica(*id)).collect(),
             observers: learners.into_iter().map(replica).chain(pulling).collect(),
         })
+    }
+}
+
+impl Quorum {
+    /// The voters and where they listen, as far as this node knows.
+    pub fn controllers(&self) -> Vec<(BrokerId, Vec<MemberEndpoint>)> {
+        let endpoints = |(id, member): (VoterId, Member)| match self.sender.roster.address(&id) {
+            // A static voter listens where the settings say, on the listener that all of them have.
+            Some(address) if member.endpoints.is_empty() => {
+                (BrokerId(id.node), vec![MemberEndpoint { listener: self.listener.to_string(), address }])
+            }
+            _ => (BrokerId(id.node), member.endpoints),
+        };
+        self.known_voters().into_iter().map(endpoints).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use bytes::Buf;
 
 use super::direct::BLOCK;
+use super::row_changes;
 use super::values::{
     self, FILE_HEADER_BYTES, FileNumber, GROUP_BYTES_MAX, GROUP_MAGIC, HEADER_BYTES, SUMMED_HEADER_BYTES, SYNCED,
 };
@@ -61,6 +62,25 @@ pub(super) struct StoredFile {
 /// The files of a value log, in order.
 pub(super) fn files(folder: &Path) -> io::Result<Vec<StoredFile>> {
     values::list(folder)?.into_iter().map(|number| StoredFile::open(folder, number)).collect()
+}
+
+/// Reads every group in the value files of `folder`, whole groups with their row changes, and reports what is wrong.
+/// For tests: who examines a data directory needs its rows as well and goes through [`super::Frozen`].
+pub fn examine_values(folder: &Path) -> io::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let files = files(folder)?;
+    let last = files.last().map(|file| file.number);
+    for file in files {
+        let mut wrong = Vec::new();
+        findings.extend(file.walk(0, last == Some(file.number), &mut |group, rows| {
+            if let Err(what) = row_changes::read(rows) {
+                wrong.push(Finding::damage(&file.path, Some(group.at), what));
+            }
+            Ok(())
+        })?);
+        findings.append(&mut wrong);
+    }
+    Ok(findings)
 }
 
 /// What a walk is told: a whole group with its rows.

@@ -37,6 +37,7 @@ use crate::env::Env;
 use full::{Failure, Fullness, ROOM_PAUSE};
 
 pub use frozen::{Batch, Frozen, FrozenStore, Row};
+pub use groups::examine_values;
 pub use memory::MemoryDisk;
 pub use rocks::SmallStore;
 

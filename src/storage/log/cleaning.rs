@@ -51,6 +51,8 @@ impl PartitionLog {
             return Ok(false);
         }
         let mut write = Write::new();
+        // From the first gap on the log says that it may have some, also if this pass never ends.
+        write.put(Family::State, keys::of_log(Kind::Cleaned, self.number), state::encode_cleaned(self.cleaned_to));
         for (base, anew) in rewrite.changes {
             match anew {
                 Some(batch) => write.put(Family::Batches, keys::batch(self.number, base), batch),

@@ -17,7 +17,6 @@ use crate::storage::engine::tests::killed;
 use crate::storage::engine::{Engine, EngineOptions};
 use crate::storage::log::{Incoming, LogHome};
 use crate::storage::reserve::{Claim, Reserve};
-use crate::storage::state::LogState;
 use crate::storage::tail::TailCache;
 
 const OPTIONS: EngineOptions =
@@ -66,9 +65,8 @@ impl Rig {
         }
         drop((engine, log));
         let home = home(root.path(), tail_bytes);
-        let row = home.engine.value(Family::State, &keys::of_log(Kind::Log, 1)).unwrap().unwrap();
         let engine = home.engine.clone();
-        let log = PartitionLog::open(home, 1, LogState::decode(&row).unwrap()).unwrap();
+        let log = PartitionLog::open_all(&home).unwrap().remove(0);
         Rig { root, engine, log, tail_bytes }
     }
 

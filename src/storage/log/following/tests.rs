@@ -15,7 +15,6 @@ use crate::storage::engine::{Engine, EngineOptions, MemoryDisk};
 use crate::storage::epochs::Epochs;
 use crate::storage::log::Incoming;
 use crate::storage::reserve::Reserve;
-use crate::storage::state::LogState;
 use crate::storage::tail::TailCache;
 
 const OPTIONS: EngineOptions =
@@ -74,8 +73,7 @@ impl Rig {
         engine.close(true);
         drop((engine, log));
         let engine = place.open();
-        let row = engine.value(Family::State, &keys::of_log(Kind::Log, NUMBER)).unwrap().unwrap();
-        let log = PartitionLog::open(home(&engine), NUMBER, LogState::decode(&row).unwrap()).unwrap();
+        let log = PartitionLog::open_all(&home(&engine)).unwrap().remove(0);
         Rig { place, engine, log }
     }
 

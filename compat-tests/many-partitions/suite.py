@@ -1,0 +1,183 @@
+"""Very many partitions on one broker: how long they take to create, how much memory they are, how long a start takes
+with them, what the broker does when nobody asks, and how it serves a producer that writes to a thousand of them a second.
+
+Topics of 1,000 partitions are created one after the other until there are enough or the broker gives up. It says how far
+it came: Kafka keeps several files of every partition mapped and open, so it wants `ulimit -n` and
+`sysctl vm.max_map_count` raised beyond what most machines have.
+"""
+
+import argparse
+import os
+import random
+import resource
+import struct
+import sys
+import threading
+import time
+
+from confluent_kafka.admin import NewTopic
+
+from bench import wire
+from harness import broker as brokers
+from harness import load
+from harness.broker import Broker, Target, exit_on_sigterm
+from harness.report import Report, log
+
+PER_TOPIC = 1000
+TOUCHED_PER_S = 1000
+PER_REQUEST = 10
+WRITERS = 4
+LENGTH = 100
+IDLE_S = 10
+# Kafka reads and checks every segment after a kill, and takes its time to stop as well.
+START_LIMIT_S = 1800
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--partitions", type=int, default=100000)
+    parser.add_argument("--seconds", type=int, default=60, help="how long a producer writes")
+    parser.add_argument("--kill", action="store_true", help="also measure the start after a kill")
+    options = parser.parse_args()
+    exit_on_sigterm()
+    brokers.START_LIMIT_S = {kind: START_LIMIT_S for kind in brokers.START_LIMIT_S}
+    brokers.STOP_LIMIT_S = START_LIMIT_S
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    report = Report()
+    with Broker(Target.from_env(), os.environ["OTTLA_WORK"]) as broker:
+        report.figure("memory-empty", broker.memory_bytes() >> 20, "MiB")
+        with report.check("created"):
+            topics = create(broker, options.partitions, report)
+        rest(broker, "created", report)
+        with report.check("started"):
+            report.figure("stop", round(timed(broker.stop), 2), "s")
+            report.figure("start", round(broker.start(), 2), "s")
+        rest(broker, "started", report)
+        with report.check("written"):
+            write(broker, topics, options.seconds, report)
+        rest(broker, "written", report)
+        if options.kill:
+            with report.check("started-after-kill"):
+                broker.kill()
+                report.figure("start-after-kill", round(broker.start(), 2), "s")
+        with report.check("panics"):
+            if broker.panics or not broker.alive():
+                raise AssertionError(f"{broker.panics} panics, alive: {broker.alive()}")
+    return report.exit_code()
+
+
+def timed(action):
+    """Seconds that an action takes."""
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began
+
+
+def create(broker, partitions, report):
+    """Creates the topics and returns their names; fewer if the broker cannot go on."""
+    admin = load.admin(broker.bootstrap)
+    topics, times = [], []
+    for number in range(partitions // PER_TOPIC):
+        topic = f"many-{number}"
+        began = time.monotonic()
+        try:
+            admin.create_topics([NewTopic(topic, PER_TOPIC, 1)], request_timeout=120)[topic].result(150)
+        except Exception as error:
+            log(f"no further than {number * PER_TOPIC} partitions: {error}")
+            log(broker.log_tail(10))
+            break
+        times.append(time.monotonic() - began)
+        topics.append(topic)
+    report.figure("partitions", len(topics) * PER_TOPIC, "partitions")
+    if not times:
+        raise AssertionError("no topic was created")
+    report.figure("create", round(sum(times), 2), "s")
+    tenth = max(1, len(times) // 10)
+    for name, some in (("first", times[:tenth]), ("last", times[-tenth:])):
+        report.figure(f"create-{name}-tenth", round(1000 * sum(some) / len(some), 1), "ms/1000 partitions")
+    return topics
+
+
+def rest(broker, name, report):
+    """Memory, files, and what the broker does of its own accord."""
+    pause = threading.Event()
+    pause.wait(3)
+    before = cpu_seconds(broker)
+    pause.wait(IDLE_S)
+    report.figure(f"idle-cpu-{name}", round(100 * (cpu_seconds(broker) - before) / IDLE_S, 1), "% of a core")
+    report.figure(f"memory-{name}", broker.memory_bytes() >> 20, "MiB")
+    report.figure(f"disk-{name}", broker.disk_bytes() >> 20, "MiB")
+    report.figure(f"files-{name}", len(os.listdir(f"/proc/{broker.pid}/fd")), "open files")
+
+
+def cpu_seconds(broker):
+    """User and system time of the broker."""
+    with open(f"/proc/{broker.pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def write(broker, topics, seconds, report):
+    """One record for each of a thousand partitions, once a second, acks=all, spread evenly over the second.
+
+    Requests are made by hand: client libraries look at every partition they know whenever one of them has something.
+    """
+    writers = [Writer(broker.port, topics, seconds, number) for number in range(WRITERS)]
+    cpu, began = cpu_seconds(broker), time.monotonic()
+    for writer in writers:
+        writer.thread.start()
+    for writer in writers:
+        writer.thread.join()
+    took = time.monotonic() - began
+    failed = [why for writer in writers for why in writer.failed]
+    if failed:
+        raise AssertionError(f"{len(failed)} failures: {failed[0]}")
+    latencies = sorted(latency for writer in writers for latency in writer.latencies)
+    for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
+        report.figure(f"acknowledged-{name}", round(1000 * latencies[int(len(latencies) * share)], 1), "ms")
+    report.figure("acknowledged", round(len(latencies) * PER_REQUEST / took), "records/s")
+    report.figure("cpu-written", round(100 * (cpu_seconds(broker) - cpu) / took, 1), "% of a core")
+
+
+class Writer:
+    """One connection that asks for `PER_REQUEST` partitions of a topic at a time, at its share of the rate."""
+
+    def __init__(self, port, topics, seconds, number):
+        self.topics, self.seconds = topics, seconds
+        self.connection = wire.Connection(port)
+        self.choose = random.Random(number)
+        self.pause_s = WRITERS * PER_REQUEST / TOUCHED_PER_S
+        self.records = wire.batch(b"x" * LENGTH, int(time.time() * 1000))
+        self.latencies, self.failed = [], []
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        pause, began = threading.Event(), time.monotonic()
+        for turn in range(int(self.seconds / self.pause_s)):
+            pause.wait(max(0, began + turn * self.pause_s - time.monotonic()))
+            asked = time.monotonic()
+            try:
+                self._ask()
+            except Exception as error:
+                self.failed.append(f"{type(error).__name__}: {error}")
+                return
+            self.latencies.append(time.monotonic() - asked)
+
+    def _ask(self):
+        topic = self.choose.choice(self.topics)
+        body = struct.pack(">hhii", -1, -1, wire.ANSWER_LIMIT_S * 1000, 1) + wire.text(topic)
+        body += struct.pack(">i", PER_REQUEST)
+        for partition in self.choose.sample(range(PER_TOPIC), PER_REQUEST):
+            body += struct.pack(">ii", partition, len(self.records)) + self.records
+        answer = self.connection.ask(wire.request(wire.PRODUCE, body))
+        answer.count()
+        answer.text()
+        for _ in range(answer.count()):
+            partition, code, *_ = answer.take(">ihqqq")
+            if code:
+                self.failed.append(f"{topic}-{partition}: error code {code}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
