@@ -19,7 +19,7 @@ const PARTITIONS: i32 = 6;
 const RESERVE: &[(&str, &str)] = &[("ottla.disk.reserve.bytes", "1000000")];
 
 fn disks() -> SimulatedDisks {
-    SimulatedDisks::new(KafkaUuid(1), KafkaUuid(0xd1_0000))
+    SimulatedDisks::new(KafkaUuid(1), KafkaUuid(1000))
 }
 
 fn leave(disk: &MemoryDisk, usable_bytes: u64) {
@@ -126,7 +126,7 @@ fn a_write_that_finds_no_room_waits_for_it() {
 fn a_disk_that_fails_takes_only_its_own_partitions_offline() {
     let mut disks = disks();
     let second = MemoryDisk::new();
-    disks.more.push((KafkaUuid(0xd2_0000), second.clone()));
+    disks.more.push((KafkaUuid(3), second.clone()));
     let broker = Broker::on(&disks, &[]);
     let mut client = broker.client();
     let topic = client.topic("t", PARTITIONS, &[]);
