@@ -126,7 +126,7 @@ fn a_write_that_finds_no_room_waits_for_it() {
 fn a_disk_that_fails_takes_only_its_own_partitions_offline() {
     let mut disks = disks();
     let second = MemoryDisk::new();
-    disks.more.push((KafkaUuid(3), second.clone()));
+    disks.more.push((KafkaUuid(1001), second.clone()));
     let broker = Broker::on(&disks, &[]);
     let mut client = broker.client();
     let topic = client.topic("t", PARTITIONS, &[]);
