@@ -1,9 +1,9 @@
 """Very many partitions on one broker: how long they take to create, how much memory they are, how long a start takes
 with them, what the broker does when nobody asks, and how it serves a producer that writes to a thousand of them a second.
 
-Topics of 1,000 partitions are created one after the other until there are enough or the broker gives up. It says how far
-it came: Kafka keeps several files of every partition mapped and open, so it wants `ulimit -n` and
-`sysctl vm.max_map_count` raised beyond what most machines have.
+Topics of 1,000 partitions are created one after the other, each until its last partition takes a record, until there are
+enough or the broker gives up. It says how far it came: Kafka keeps several files of every partition open and mapped. The
+limit of open files is raised here, if this program may; `sysctl vm.max_map_count` is the machine's, and is told.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 import time
+from pathlib import Path
 
 from confluent_kafka.admin import NewTopic
 
@@ -29,6 +30,7 @@ PER_REQUEST = 10
 WRITERS = 4
 LENGTH = 100
 IDLE_S = 10
+PATIENCE_S = 120
 # Kafka reads and checks every segment after a kill, and takes its time to stop as well.
 START_LIMIT_S = 1800
 
@@ -42,9 +44,9 @@ def main():
     exit_on_sigterm()
     brokers.START_LIMIT_S = {kind: START_LIMIT_S for kind in brokers.START_LIMIT_S}
     brokers.STOP_LIMIT_S = START_LIMIT_S
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     report = Report()
+    report.figure("files-allowed", raise_file_limit(), "open files")
+    report.figure("maps-allowed", int(Path("/proc/sys/vm/max_map_count").read_text()), "maps")
     with Broker(Target.from_env(), os.environ["OTTLA_WORK"]) as broker:
         report.figure("memory-empty", broker.memory_bytes() >> 20, "MiB")
         with report.check("created"):
@@ -67,6 +69,18 @@ def main():
     return report.exit_code()
 
 
+def raise_file_limit():
+    """As many open files as this program may have; the broker inherits it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (int(Path("/proc/sys/fs/nr_open").read_text()), most):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, most)))
+            return wanted
+        except (ValueError, PermissionError):
+            pass
+    return 0
+
+
 def timed(action):
     """Seconds that an action takes."""
     began = time.monotonic()
@@ -83,6 +97,7 @@ def create(broker, partitions, report):
         began = time.monotonic()
         try:
             admin.create_topics([NewTopic(topic, PER_TOPIC, 1)], request_timeout=120)[topic].result(150)
+            until_accepted(broker.port, topic)
         except Exception as error:
             log(f"no further than {number * PER_TOPIC} partitions: {error}")
             log(broker.log_tail(10))
@@ -97,6 +112,30 @@ def create(broker, partitions, report):
     for name, some in (("first", times[:tenth]), ("last", times[-tenth:])):
         report.figure(f"create-{name}-tenth", round(1000 * sum(some) / len(some), 1), "ms/1000 partitions")
     return topics
+
+
+def until_accepted(port, topic):
+    """Asks until the last partition of a topic takes a record."""
+    records = wire.batch(b"x" * LENGTH, int(time.time() * 1000))
+    deadline, pause = time.monotonic() + PATIENCE_S, threading.Event()
+    with wire.Connection(port) as connection:
+        while code := next(iter(produced(connection, topic, [PER_TOPIC - 1], records).values())):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{topic}: error code {code} for {PATIENCE_S} s")
+            pause.wait(0.001)
+
+
+def produced(connection, topic, partitions, records):
+    """Produces the same batch to some partitions. Returns their error codes."""
+    body = struct.pack(">hhii", -1, -1, wire.ANSWER_LIMIT_S * 1000, 1) + wire.text(topic)
+    body += struct.pack(">i", len(partitions))
+    for partition in partitions:
+        body += struct.pack(">ii", partition, len(records)) + records
+    answer = connection.ask(wire.request(wire.PRODUCE, body))
+    answer.count()
+    answer.text()
+    rows = [answer.take(">ihqqq") for _ in range(answer.count())]
+    return {partition: code for partition, code, *_ in rows}
 
 
 def rest(broker, name, report):
@@ -166,15 +205,8 @@ class Writer:
 
     def _ask(self):
         topic = self.choose.choice(self.topics)
-        body = struct.pack(">hhii", -1, -1, wire.ANSWER_LIMIT_S * 1000, 1) + wire.text(topic)
-        body += struct.pack(">i", PER_REQUEST)
-        for partition in self.choose.sample(range(PER_TOPIC), PER_REQUEST):
-            body += struct.pack(">ii", partition, len(self.records)) + self.records
-        answer = self.connection.ask(wire.request(wire.PRODUCE, body))
-        answer.count()
-        answer.text()
-        for _ in range(answer.count()):
-            partition, code, *_ = answer.take(">ihqqq")
+        partitions = self.choose.sample(range(PER_TOPIC), PER_REQUEST)
+        for partition, code in produced(self.connection, topic, partitions, self.records).items():
             if code:
                 self.failed.append(f"{topic}-{partition}: error code {code}")
 

@@ -144,9 +144,8 @@ impl StoredMetadata {
         let mut previous: Option<u64> = None;
         for entry in entries {
             let (index, term) = (entry.log_id.index, entry.log_id.leader_id.term);
-            let expected = previous.or(self.purged).map(|index| index + 1);
-            if expected.is_some_and(|expected| expected != index) && previous.is_some() {
-                self.wrong.push(format!("entry {index} does not follow entry {}", previous.unwrap_or(0)));
+            if let Some(previous) = previous.filter(|previous| previous.checked_add(1) != Some(index)) {
+                self.wrong.push(format!("entry {index} does not follow entry {previous}"));
             }
             previous = Some(index);
             let membership_id = Some(entry.log_id);
@@ -187,5 +186,27 @@ impl StoredMetadata {
             Err(misfit) => self.wrong.push(format!("entry {index}: {misfit}")),
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::impls::leader_id_adv::LeaderId;
+
+    use super::*;
+    use crate::metadata::quorum::types::VoterId;
+
+    /// Found by fuzzing: the sum of the last index there is and one.
+    #[test]
+    fn nothing_follows_the_last_index_there_is() {
+        let row = |index: u64| {
+            let leader_id = LeaderId { term: 1, node_id: VoterId { node: 1, directory: 1 } };
+            let entry = Entry { log_id: LogId { leader_id, index }, payload: EntryPayload::Blank };
+            (format::entry_key(index), format::encode_entry(&entry))
+        };
+        let wrong = |indexes: &[u64]| StoredMetadata::read(&indexes.iter().copied().map(row).collect::<Vec<_>>()).wrong;
+        assert_eq!(wrong(&[3, 4, 5]), [""; 0]);
+        assert_eq!(wrong(&[3, 5]), ["entry 5 does not follow entry 3"]);
+        assert_eq!(wrong(&[u64::MAX, 0]), [format!("entry 0 does not follow entry {}", u64::MAX)]);
     }
 }
