@@ -55,6 +55,7 @@ def main():
         with report.check("started"):
             report.figure("stop", round(timed(broker.stop), 2), "s")
             report.figure("start", round(broker.start(), 2), "s")
+            report.figure("start-to-all-led", round(timed(lambda: all_accepted(broker, topics)), 2), "s more")
         rest(broker, "started", report)
         with report.check("written"):
             write(broker, topics, options.seconds, report)
@@ -63,6 +64,7 @@ def main():
             with report.check("started-after-kill"):
                 broker.kill()
                 report.figure("start-after-kill", round(broker.start(), 2), "s")
+                report.figure("kill-to-all-led", round(timed(lambda: all_accepted(broker, topics)), 2), "s more")
         with report.check("panics"):
             if broker.panics or not broker.alive():
                 raise AssertionError(f"{broker.panics} panics, alive: {broker.alive()}")
@@ -112,6 +114,12 @@ def create(broker, partitions, report):
     for name, some in (("first", times[:tenth]), ("last", times[-tenth:])):
         report.figure(f"create-{name}-tenth", round(1000 * sum(some) / len(some), 1), "ms/1000 partitions")
     return topics
+
+
+def all_accepted(broker, topics):
+    """Asks until every topic takes a record."""
+    for topic in topics:
+        until_accepted(broker.port, topic)
 
 
 def until_accepted(port, topic):
