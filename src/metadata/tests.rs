@@ -523,7 +523,8 @@ async fn a_broker_too_old_for_the_cluster_does_not_join() {
     start(&env, &store).await.shutdown().await;
     let mut old = options(&store);
     old.broker.features.insert("metadata.version".into(), (7, 20));
-    let refused = Metadata::start(&env, old).await.err().unwrap().to_string();
+    let metadata = Metadata::start(&env, old).await.unwrap();
+    let refused = metadata.register_broker((*metadata.registration).clone()).await.unwrap_err().to_string();
     let why = "Unable to register because the broker does not support finalized version 30 of metadata.version. The \
                broker wants a version between 7 and 20, inclusive.";
     assert!(refused.contains(why), "{refused}");

@@ -47,8 +47,8 @@ struct Asked {
 /// What one group answers.
 type Fetched = Result<Vec<FetchedTopic>, ErrorCode>;
 
-/// Reads the offsets of every group asked for. All offsets of a group may be many, so they are read once: to be asked for
-/// them again is an invalid request.
+/// Reads the offsets of every group asked for. All offsets of a group may be many, so they are read once: who asks for
+/// them again is told that the request is invalid.
 pub async fn handle(ctx: &Context, request: OffsetFetchRequest) -> Reply<OffsetFetchResponse> {
     let version = ctx.request.version;
     let image = ctx.services.metadata.image();
