@@ -287,6 +287,7 @@ pub fn update_raft_voter(lab: &mut Lab, version: i16) {
             .with_min_supported_version(0)
             .with_max_supported_version(1);
         UpdateRaftVoterRequest::default()
+            .with_cluster_id(None)
             .with_current_leader_epoch(state.leader_epoch)
             .with_voter_id(own)
             .with_voter_directory_id(directory)
