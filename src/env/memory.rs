@@ -21,7 +21,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 type Accepted = mpsc::Sender<DuplexStream>;
 
 /// All hosts and what is between them. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct MemoryNetwork {
     listeners: Arc<Mutex<BTreeMap<(String, u16), Accepted>>>,
     /// Directed links that carry nothing.
@@ -30,7 +30,7 @@ pub struct MemoryNetwork {
 
 impl MemoryNetwork {
     pub fn new() -> MemoryNetwork {
-        MemoryNetwork { listeners: Arc::default(), cut: Arc::new(watch::Sender::new(BTreeSet::new())) }
+        MemoryNetwork::default()
     }
 
     /// The network as `host` sees it.

@@ -141,6 +141,7 @@ pub struct Metadata {
 }
 
 /// The part of this node in the quorum.
+#[expect(clippy::large_enum_variant, reason = "there are a few handles of one node, mostly of the large kind")]
 #[derive(Clone)]
 enum Part {
     Controller {

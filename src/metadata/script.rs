@@ -49,7 +49,7 @@ pub(super) struct Runner {
 
 impl Default for Runner {
     fn default() -> Runner {
-        let (image, sessions, now) = (ClusterImage::default(), Sessions::default(), Instant::now());
+        let (image, sessions, now) = (ClusterImage::default(), Sessions::default(), Env::real().now());
         Runner { image, sessions, now, records: Vec::new(), topics: 0, transcript: String::new() }
     }
 }

@@ -100,6 +100,7 @@ impl Noted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::Env;
     use crate::ids::KafkaUuid;
     use crate::metadata::record::{BrokerChange, MetadataRecord};
 
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn silence_is_counted_from_the_last_word_or_the_claim() {
-        let (sessions, image, start) = (Sessions::default(), image(&[1, 2]), Instant::now());
+        let (sessions, image, start) = (Sessions::default(), image(&[1, 2]), Env::real().now());
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         assert_eq!(sessions.silent(&image, TIMEOUT, at(0)), None);
         sessions.heard(&image, BrokerId(1), 0, 5, at(4));
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_fenced_have_a_session_only_once_heard() {
-        let (sessions, now) = (Sessions::default(), Instant::now());
+        let (sessions, now) = (Sessions::default(), Env::real().now());
         let fenced = BrokerChange { fenced: Some(true), ..BrokerChange::of(BrokerId(1), 0) };
         let image = image(&[1]).replay(&[MetadataRecord::BrokerChange(fenced)]);
         let broker = image.brokers.by_id(BrokerId(1)).unwrap();
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_all_have_read_is_what_the_slowest_has() {
-        let (sessions, image, now) = (Sessions::default(), image(&[1, 2]), Instant::now());
+        let (sessions, image, now) = (Sessions::default(), image(&[1, 2]), Env::real().now());
         sessions.heard(&image, BrokerId(1), 0, 8, now);
         assert_eq!(sessions.read_by_all(&image), -1, "nobody has heard of broker 2");
         sessions.heard(&image, BrokerId(2), 0, 5, now);

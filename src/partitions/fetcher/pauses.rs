@@ -75,12 +75,13 @@ impl Pauses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::Env;
     use crate::ids::KafkaUuid;
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_and_end_with_the_epoch() {
         let id = TopicIdPartition { topic: KafkaUuid(1), partition: 0 };
-        let (now, most) = (Instant::now(), Duration::from_millis(100));
+        let (now, most) = (Env::real().now(), Duration::from_millis(100));
         let mut pauses = Pauses::default();
         assert!(pauses.fail(id, 3, now, most));
         assert!(!pauses.fail(id, 3, now, most));

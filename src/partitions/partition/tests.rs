@@ -119,7 +119,7 @@ async fn a_follower_follows_the_start_of_the_log() {
     }
     scene.catch_up(&[2]).await;
     let leader = scene.of(1).clone();
-    let deleted = tokio::spawn(async move { leader.delete_records(5).await });
+    let deleted = Env::real().spawn(async move { leader.delete_records(5).await });
     scene.catch_up(&[2]).await;
     let log_start = |id: i32| scene.of(id).offsets_if_any().unwrap().log_start;
     while log_start(1) != 5 {
