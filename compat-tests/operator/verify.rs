@@ -210,7 +210,6 @@ fn a_broker_on_changed_bytes_never_delivers_them() {
         };
         *outcomes.entry(outcome).or_insert(0) += 1;
     }
-    println!("{outcomes:?}");
 }
 
 fn copy_folder(from: &Path, to: &Path) {
