@@ -273,7 +273,7 @@ pub fn envelope(lab: &mut Lab, version: i16) {
 
 /// UpdateRaftVoter 82: the only voter listens elsewhere from now on; others, and other epochs, are refused.
 pub fn update_raft_voter(lab: &mut Lab, version: i16) {
-    const UNKNOWN_LEADER_EPOCH: i16 = 76;
+    const UNKNOWN_LEADER_EPOCH: i16 = 75;
     const INVALID_REQUEST: i16 = 42;
     const VOTER_NOT_FOUND: i16 = 127;
     let state = lab.broker.services().metadata.quorum_state().expect("it leads");
