@@ -40,7 +40,11 @@ const MILLION: i32 = 1_000_000;
 const NAMES: usize = 100_000;
 
 /// Runs `absurd` while a witness works. The witness goes on afterwards.
-#[allow(clippy::disallowed_methods, clippy::print_stdout, reason = "shows figures to whoever asks; asserts none of them")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "shows figures to whoever asks; asserts none of them"
+)]
 fn beside<T>(broker: &Broker, what: &str, absurd: impl FnOnce(&mut Client) -> T) -> T {
     let mut witness = Honest::new(broker, &format!("witness-{}", what.replace([' ', ','], "-")));
     let (over, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
