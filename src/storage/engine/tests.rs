@@ -138,7 +138,8 @@ async fn run(steps: Vec<Step>) {
             Step::Reclaim => {
                 rocks.reclaim(u64::MAX).unwrap();
                 let bytes: usize = everything(&rocks, Family::Batches).iter().map(|(_, value)| value.len()).sum();
-                let bound = bytes * 2 + 4 * OPTIONS.value_file_bytes_max as usize;
+                // A kill leaves a file behind, and rows that wait to be poured keep those of their groups.
+                let bound = bytes * 2 + 6 * OPTIONS.value_file_bytes_max as usize;
                 assert!(size(&root.path().join("values")) <= bound, "space of the dead came back");
             }
         }
