@@ -5,7 +5,7 @@
 //! clients: whatever comes next must not wait behind it. So calls that may take long (a fetch) and calls that may not
 //! (a heartbeat) deserve a [`Peer`] each.
 //!
-//! Invariants: a call ends at its deadline at the latest; at most [`IN_FLIGHT_MAX`] calls are on the way and as many
+//! Invariants: a call ends at its deadline at the latest; at most `IN_FLIGHT_MAX` calls are on the way and as many
 //! wait; an answer is walked by the guard before it is decoded; memory for an answer grows with the bytes that arrived.
 
 use std::collections::VecDeque;

@@ -77,7 +77,7 @@ impl Round {
 
     /// Decides the items of a request one after the other; an outcome for each, in order. If it is only to `validate`,
     /// nothing stays of what was accepted. Nothing stays either of a request that comes to more than
-    /// [`ASK_RECORDS_MAX`] records: it is refused whole, as soon as that is known.
+    /// `ASK_RECORDS_MAX` records: it is refused whole, as soon as that is known.
     pub fn each<T, R>(
         &mut self,
         items: Vec<T>,

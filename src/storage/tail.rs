@@ -1,6 +1,6 @@
 //! Recently appended batches in memory, shared by every log of a directory and by every consumer at the tail.
 //!
-//! How much is kept follows the readers: twice as far back as the slowest of late, at least [`KEPT_BYTES_MIN`] and at
+//! How much is kept follows the readers: twice as far back as the slowest of late, at least `KEPT_BYTES_MIN` and at
 //! most the cache's bound. Memory that nobody reads is not only wasted: to fill 64 MiB over and over goes past the
 //! caches of the processor, and made a produce a tenth dearer.
 //!
