@@ -172,6 +172,8 @@ struct Core {
     leader_high_watermark: Offset,
     /// Cuts so far: what was read of the log before one says nothing of it any more.
     cuts: u64,
+    /// Those of them that are not on disk: a crash would take them back, and the end of the log with them.
+    cuts_under_way: u32,
 }
 
 /// A partition that this broker hosts.
@@ -608,6 +610,7 @@ impl Core {
             leader: None,
             leader_high_watermark: 0,
             cuts: 0,
+            cuts_under_way: 0,
         }
     }
 

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::metadata::PartitionRegistration;
 use crate::partitions::scene::{Scene, batch};
@@ -160,7 +162,11 @@ async fn a_follower_follows_the_start_of_the_log() {
     // The records that 3 would want next are gone.
     assert_eq!(scene.fetch(3).await, Err(ErrorCode::OffsetOutOfRange));
     let at = scene.of(3).fetch_position().unwrap();
-    scene.of(3).restart_at(&at, 5).await.unwrap();
+    let mut restart = std::pin::pin!(scene.of(3).restart_at(&at, 5));
+    assert_eq!(restart.as_mut().now_or_never(), None);
+    assert_eq!(scene.of(3).fetch_position(), None, "a crash could still bring the old log back");
+    restart.await.unwrap();
+    assert_eq!(scene.of(3).fetch_position().map(|at| at.from), Some(5));
     scene.catch_up(&[3]).await;
     assert_eq!(scene.ends(3), (8, 8));
     assert_eq!(scene.bytes(3).await, scene.bytes(2).await);
