@@ -3,10 +3,12 @@
 //!
 //! Invariants: a partition is hosted at most once; a log whose topic id is in no image belongs to a deleted topic and
 //! is deleted; `reconciled` moves only after every partition of an image is in its role. A log is begun in the
-//! directory that the controller names; if that is not there, or a directory is lost and none is named, the partition
+//! directory that the controller names. If that is not there, the partition is offline as long as any directory is: its
+//! log may lie in it. If all are there, the disk was replaced, and the log is begun anew where there is room
+//! (`Partition.createLogInAssignedDirectoryId`). If a directory is lost at the start and none is named, the partition
 //! is offline. Nothing is hosted before the image that has this life of the broker: an older one may lack topics whose
-//! logs are here, or name this broker the leader of an epoch that an earlier life of it held. A topic
-//! that an image shares with the one before it, settings included, is not looked at: an image costs by what it changes.
+//! logs are here, or name this broker the leader of an epoch that an earlier life of it held. A topic that an image
+//! shares with the one before it, settings included, is not looked at: an image costs by what it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -35,8 +37,8 @@ pub struct Reconciler {
     events: Vec<PartitionEvent>,
     /// This life of the broker, until an image has it.
     awaited: Option<KafkaUuid>,
-    /// Logs found on disk and not yet hosted.
-    found: BTreeMap<TopicIdPartition, PartitionLog>,
+    /// Logs found on disk and not yet hosted; several of one partition if a directory came back after it was replaced.
+    found: BTreeMap<TopicIdPartition, Vec<PartitionLog>>,
     /// Whether partitions of the next image may have logs that were not found.
     missing: bool,
     /// Overrides that each topic was last configured with, and the resulting settings.
@@ -57,10 +59,10 @@ impl Reconciler {
         config: Arc<ArcSwap<Config>>,
         incarnation: KafkaUuid,
     ) -> Result<Reconciler, String> {
-        let mut found = BTreeMap::new();
+        let mut found: BTreeMap<TopicIdPartition, Vec<PartitionLog>> = BTreeMap::new();
         for directory in &partitions.0.directories {
             match directory.logs() {
-                Ok(logs) => found.extend(logs.into_iter().map(|log| (log.id(), log))),
+                Ok(logs) => logs.into_iter().for_each(|log| found.entry(log.id()).or_default().push(log)),
                 Err(poison) => directory.engine().give_up(poison),
             }
         }
@@ -197,12 +199,13 @@ impl Reconciler {
         assigned: KafkaUuid,
         settings: &Arc<TopicSettings>,
     ) -> Partition {
-        let stored = self.found.remove(&id).or_else(|| {
+        let stored = self.take_found(id, assigned).or_else(|| {
             let home = if directory::is_reserved(assigned) {
                 if self.missing { None } else { self.roomiest() }
             } else {
-                // The log lies, or is to lie, in a directory that is not there any more: it is offline.
-                self.healthy().find(|directory| directory.id == assigned)
+                let named = self.healthy().find(|directory| directory.id == assigned);
+                let all_there = self.partitions.offline_directories().0 == 0;
+                named.or_else(|| if all_there { self.roomiest() } else { None })
             };
             self.begin_log(id, topic, home?)
         });
@@ -211,6 +214,18 @@ impl Reconciler {
             Some(log) => Partition::host(&self.env, neighbours, topic.clone(), log, settings.clone()),
             None => Partition::lost(&self.env, neighbours, id, topic.clone(), settings.clone()),
         }
+    }
+
+    /// The log that was found of a partition: of several the one where the controller believes it. Nobody wants the
+    /// others.
+    fn take_found(&mut self, id: TopicIdPartition, assigned: KafkaUuid) -> Option<PartitionLog> {
+        let logs = self.found.get_mut(&id)?;
+        let at = logs.iter().position(|log| log.directory() == assigned).unwrap_or(0);
+        let log = logs.swap_remove(at);
+        if logs.is_empty() {
+            self.found.remove(&id);
+        }
+        Some(log)
     }
 
     fn begin_log(&self, id: TopicIdPartition, topic: &TopicName, home: &DataDir) -> Option<PartitionLog> {
@@ -244,7 +259,7 @@ impl Reconciler {
             deleted = true;
             self.events.push(PartitionEvent::Gone(partition));
         }
-        for (_, log) in std::mem::take(&mut self.found) {
+        for log in std::mem::take(&mut self.found).into_values().flatten() {
             let id = log.id();
             tracing::info!(log = ?id, "deleting the log of a deleted topic");
             if let Err(poison) = log.destroy() {
