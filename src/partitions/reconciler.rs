@@ -100,6 +100,9 @@ impl Reconciler {
             self.configured.remove(&topic.id);
             unwanted.extend(self.partitions.of_topic(topic.id));
         }
+        // Before another topic of the same name comes: whoever hears of both knows them by their name.
+        let mut deleted = self.drop_hosted(unwanted);
+        let mut unwanted = Vec::new();
         let active = image.brokers.iter().filter(|broker| image.brokers.is_active(broker.id));
         let active = ActiveBrokers::new(active.map(|broker| (broker.id, broker.epoch)));
         self.partitions.neighbours().set_active(active);
@@ -117,7 +120,12 @@ impl Reconciler {
             let hosted = self.partitions.of_topic(topic.id).into_iter();
             unwanted.extend(hosted.filter(|partition| !wanted.contains(&partition.id())));
         }
-        self.drop_unwanted(unwanted);
+        deleted |= self.drop_hosted(unwanted);
+        deleted |= self.drop_found();
+        if deleted {
+            let (env, partitions) = (self.env.clone(), self.partitions.clone());
+            self.env.spawn(async move { partitions.reclaim(&env).await });
+        }
         self.missing = false;
         self.partitions.0.reconciled.send_replace(image.index.next_offset);
         std::mem::take(&mut self.events)
@@ -251,14 +259,20 @@ impl Reconciler {
         self.healthy().min_by_key(|directory| (is_cordoned(&absolute(&directory.path)), directory.logs_open()))
     }
 
-    fn drop_unwanted(&mut self, unwanted: Vec<Arc<Partition>>) {
-        let mut deleted = false;
+    /// Deletes partitions; true if there were any.
+    fn drop_hosted(&mut self, unwanted: Vec<Arc<Partition>>) -> bool {
+        let deleted = !unwanted.is_empty();
         for partition in unwanted {
             self.partitions.0.hosted.write().remove(&partition.id());
             partition.destroy();
-            deleted = true;
             self.events.push(PartitionEvent::Gone(partition));
         }
+        deleted
+    }
+
+    /// Deletes the logs that no partition has taken up; true if there were any.
+    fn drop_found(&mut self) -> bool {
+        let mut deleted = false;
         for log in std::mem::take(&mut self.found).into_values().flatten() {
             let id = log.id();
             tracing::info!(log = ?id, "deleting the log of a deleted topic");
@@ -267,10 +281,7 @@ impl Reconciler {
             }
             deleted = true;
         }
-        if deleted {
-            let (env, partitions) = (self.env.clone(), self.partitions.clone());
-            self.env.spawn(async move { partitions.reclaim(&env).await });
-        }
+        deleted
     }
 }
 
@@ -281,4 +292,78 @@ fn no_directory_left(partitions: &Partitions) -> Option<String> {
         failures.push(format!("{}: {}", directory.path.display(), directory.engine().poison()?));
     }
     Some(failures.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Sources;
+    use crate::ids::BrokerId;
+    use crate::metadata::{Broker, MetadataRecord};
+    use crate::partitions::Neighbours;
+    use crate::storage::dirs::DirOptions;
+    use crate::storage::engine::{EngineOptions, MemoryDisk};
+
+    const LIFE: KafkaUuid = KafkaUuid(7);
+
+    fn reconciler(env: &Env) -> Reconciler {
+        let engine = EngineOptions { sync: true, value_file_bytes_max: 1 << 20, direct: false, read_cache_bytes: 0 };
+        let options = DirOptions { engine, tail_bytes: 1 << 20, reserve_bytes: 0 };
+        let directory = DataDir::in_memory(env, &MemoryDisk::new(), KafkaUuid(1000), &options).unwrap();
+        let neighbours = Neighbours::new(BrokerId(1), Duration::from_secs(30));
+        let partitions = Partitions::new(neighbours, vec![Arc::new(directory)], Vec::new());
+        let config = Config::load(Sources::default()).unwrap().config;
+        Reconciler::new(env, &partitions, Arc::new(ArcSwap::from_pointee(config)), LIFE).unwrap()
+    }
+
+    fn this_broker() -> MetadataRecord {
+        MetadataRecord::RegisterBroker(Broker {
+            id: BrokerId(1),
+            epoch: 0,
+            incarnation: LIFE,
+            rack: None,
+            fenced: false,
+            shutting_down: None,
+            endpoints: Vec::new(),
+            features: BTreeMap::new(),
+            log_dirs: vec![KafkaUuid(1000)],
+            cordoned_dirs: Vec::new(),
+        })
+    }
+
+    fn topic(id: u128) -> [MetadataRecord; 2] {
+        let (topic, replicas) = (KafkaUuid(id), vec![BrokerId(1)]);
+        let registration = PartitionRegistration {
+            isr: replicas.clone(),
+            replicas,
+            directories: vec![KafkaUuid(1000)],
+            leader: Some(BrokerId(1)),
+            ..PartitionRegistration::default()
+        };
+        [
+            MetadataRecord::Topic { id: topic, name: "t".into() },
+            MetadataRecord::Partition { topic, index: 0, registration },
+        ]
+    }
+
+    #[tokio::test]
+    async fn a_topic_goes_before_another_of_its_name_comes() {
+        let env = Env::real();
+        let mut reconciler = reconciler(&env);
+        let first = ClusterImage::default().replay(&[this_broker()]).replay(&topic(5));
+        let told = |events: Vec<PartitionEvent>| -> Vec<(&'static str, u128)> {
+            let word = |event: &PartitionEvent| match event {
+                PartitionEvent::Leading(partition, _) => ("leading", partition.topic_id().0),
+                PartitionEvent::Following(partition, _) => ("following", partition.topic_id().0),
+                PartitionEvent::Gone(partition) => ("gone", partition.topic_id().0),
+            };
+            events.iter().map(word).collect()
+        };
+        assert_eq!(told(reconciler.reconcile(&first)), [("leading", 5)]);
+        // The images in between were not seen.
+        let last = first.replay(&[MetadataRecord::RemoveTopic { id: KafkaUuid(5) }]).replay(&topic(6));
+        assert_eq!(told(reconciler.reconcile(&last)), [("gone", 5), ("leading", 6)]);
+    }
 }
