@@ -126,7 +126,8 @@ async fn append(
     match appended {
         Ok((partition, appended)) => {
             // Registered here, in order, so that the wait cannot miss the commit. With acks=0 nobody waits.
-            let commit = (acks != 0).then(|| partition.acknowledged(appended.end_offset, acks == -1, timeout));
+            let (epoch, end) = (appended.epoch, appended.end_offset);
+            let commit = (acks != 0).then(|| partition.acknowledged((epoch, end), acks == -1, timeout));
             Outcome::Waiting(partition, appended, commit)
         }
         Err(refused) => Outcome::Refused(refused),
