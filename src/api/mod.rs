@@ -23,6 +23,7 @@ pub mod features;
 pub mod fetch_body;
 pub mod fetch_session;
 pub mod forward;
+mod forwarded_alterations;
 pub mod handlers;
 pub mod hosting;
 pub mod internal_topics;
