@@ -22,7 +22,7 @@ type Outcome = Result<(), ApiError>;
 /// The controller's outcomes by kind and name of the resource.
 type Outcomes = BTreeMap<(i8, String), Outcome>;
 
-/// Has the active controller decide, and answers in the order of `asked`. `None`: nobody took it, so it is to be decided
+/// Has the active controller decide; answers in the order of `asked`. `None`: nobody took it, so it is to be decided
 /// here.
 pub async fn ask_controller(ctx: &Context, asked: &[Asked<'_>], validate_only: bool) -> Option<Vec<Outcome>> {
     let decided = if asked.iter().any(|asked| asked.replace) {

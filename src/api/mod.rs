@@ -32,6 +32,7 @@ pub mod offset_lookups;
 pub mod operations;
 pub mod producer_ids;
 pub mod quotas;
+pub mod redirects;
 mod settings_check;
 pub mod stats;
 pub mod table;

@@ -136,7 +136,7 @@ macro_rules! api {
 pub static APIS: &[Api] = &[
     // Clients based on librdkafka turn features off unless they see the oldest versions (KAFKA-18659).
     api!(0, "Produce", 3..=13, Here, produce(ProduceRequest)).advertised_from(0).gaps("no transactions"),
-    api!(1, "Fetch", 4..=18, Here, fetch(FetchRequest)).gaps("no followers, no preferred replicas"),
+    api!(1, "Fetch", 4..=18, Here, fetch(FetchRequest)).gaps("no transactions"),
     api!(2, "ListOffsets", 1..=11, Here, list_offsets(ListOffsetsRequest)),
     api!(3, "Metadata", 0..=13, Here, metadata(MetadataRequest)),
     api!(8, "OffsetCommit", 2..=10, Here, offset_commit(OffsetCommitRequest)),
@@ -171,8 +171,7 @@ pub static APIS: &[Api] = &[
         Controller,
         alter_partition_reassignments(AlterPartitionReassignmentsRequest)
     )
-    .on(Scope::Both)
-    .gaps("no replication: a move to another broker stays under way"),
+    .on(Scope::Both),
     api!(
         46,
         "ListPartitionReassignments",
