@@ -97,7 +97,7 @@ mod tests {
         }
         let image = ClusterImage::default().replay(&records);
         let mut redirects = Redirects::new(&image, "CLIENTS");
-        assert_eq!(redirects.nodes(), []);
+        assert!(redirects.nodes().is_empty());
         let leaders: Vec<_> = (0..6).map(|index| redirects.leader(topic, index)).collect();
         let first = Some((BrokerId(1), 5));
         assert_eq!(leaders, [first, None, None, None, first, None]);

@@ -1,7 +1,7 @@
 //! AlterReplicaLogDirs (34): moves partitions to other data directories of this broker (KIP-113).
 //!
-//! v1: the first that is served. v2: flexible. A partition may stay where it is; an unknown one is 3, one that is hosted
-//! elsewhere 9, an unknown directory 57, an offline one 56. Nothing moves yet: another directory than its own is 39.
+//! v1: the first that is served. v2: flexible. A partition may stay where it is; an unknown one is 3, one that is not
+//! hosted here 9, an unknown directory 57, an offline one 56. Nothing moves yet: another directory than its own is 39.
 
 use std::collections::BTreeMap;
 
