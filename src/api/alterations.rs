@@ -1,5 +1,8 @@
-//! What a request wants of the settings of one resource, checked as far as this broker can: AlterConfigs and
+//! What a request wants of the settings of one resource, checked as far as this node can: AlterConfigs and
 //! IncrementalAlterConfigs both come here (`ConfigAdminManager`).
+//!
+//! The broker that was asked judges what is about itself, its settings and its loggers, because it alone knows what is
+//! in force there; the controller decides the rest, and takes the settings of any broker.
 //!
 //! Invariant: a resource that occurs twice changes in neither place. Whether the outcome is legal is decided with the
 //! image in hand.
@@ -8,9 +11,10 @@ use std::collections::BTreeSet;
 
 use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 
+use crate::api::Context;
 use crate::api::config_changes::{broker_changes, changes, check_form};
 use crate::api::config_views::resource;
-use crate::api::{Context, Services};
+use crate::api::forwarded_alterations::ask_controller;
 use crate::config::{Config, DynamicScope, group_row, subscription_row, topic_row};
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, check_topic_name};
@@ -39,10 +43,12 @@ pub async fn alter(ctx: &Context, asked: &[Asked<'_>], validate_only: bool) -> V
             check_loggers_name(asked.name, ctx.services.node)?;
             return ctx.services.loggers.alter(asked.configs, validate_only).map(|()| None);
         }
-        alteration(&ctx.services, &image, asked, changes).map(Some)
+        alteration(ctx, &image, asked, changes).map(Some)
     };
     let judged: Vec<Result<Option<SettingAlteration>, ApiError>> = asked.iter().map(judge).collect();
-    let accepted = judged.iter().filter_map(|judged| judged.as_ref().ok().cloned().flatten()).collect();
+    let accepted = asked.iter().zip(&judged);
+    let accepted = accepted.filter_map(|(asked, judged)| Some((*asked, judged.as_ref().ok().cloned().flatten()?)));
+    let accepted = accepted.collect();
     let mut outcomes = decided(ctx, accepted, validate_only).await.into_iter();
     let outcome = |judged: Result<Option<SettingAlteration>, ApiError>| match judged? {
         Some(_) => outcomes.next().unwrap_or(Err(ErrorCode::UnknownServerError.into())),
@@ -51,13 +57,22 @@ pub async fn alter(ctx: &Context, asked: &[Asked<'_>], validate_only: bool) -> V
     judged.into_iter().map(outcome).collect()
 }
 
-async fn decided(ctx: &Context, accepted: Vec<SettingAlteration>, validate_only: bool) -> Vec<Result<(), ApiError>> {
+async fn decided(
+    ctx: &Context,
+    accepted: Vec<(Asked<'_>, SettingAlteration)>,
+    validate_only: bool,
+) -> Vec<Result<(), ApiError>> {
     let count = accepted.len();
     if count == 0 {
         return Vec::new();
     }
+    let (asked, alterations): (Vec<Asked<'_>>, Vec<SettingAlteration>) = accepted.into_iter().unzip();
+    let elsewhere = !ctx.connection.controller && !ctx.services.metadata.is_active();
+    if elsewhere && let Some(outcomes) = ask_controller(ctx, &asked, validate_only).await {
+        return outcomes;
+    }
     let patience_ms = ctx.services.config.load().broker().request_timeout_ms;
-    let asked = ctx.services.metadata.alter_configs(accepted, validate_only);
+    let asked = ctx.services.metadata.alter_configs(alterations, validate_only);
     match ctx.services.within(patience_ms, asked).await {
         Ok(outcomes) => outcomes,
         Err(why) => vec![Err(why); count],
@@ -90,7 +105,7 @@ fn read_changes(asked: &Asked<'_>) -> Result<Changes, ApiError> {
 
 /// What one resource asks for. Whether the outcome is legal is decided with the image in hand.
 fn alteration(
-    services: &Services,
+    ctx: &Context,
     image: &ClusterImage,
     asked: &Asked<'_>,
     changes: Changes,
@@ -102,10 +117,12 @@ fn alteration(
             check_topic(name)?;
             ResourceKind::Topic
         }
+        // The broker in question was asked first, or this is a controller that somebody asked directly.
+        resource::BROKER if ctx.connection.controller => ResourceKind::Broker,
         resource::BROKER => {
-            check_this_broker(name, services.node)?;
+            check_this_broker(name, ctx.services.node)?;
             let next = alteration.applied(&image.settings.of(ResourceKind::Broker, name));
-            check_dynamic(&services.config_in(image), name, &next)?;
+            check_dynamic(&ctx.services.config_in(image), name, &next)?;
             ResourceKind::Broker
         }
         resource::CLIENT_METRICS => ResourceKind::ClientMetrics,

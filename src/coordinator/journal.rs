@@ -51,14 +51,14 @@ impl Journal for PartitionJournal {
     }
 
     fn read(&self, from: Offset, max_bytes: usize) -> BoxFuture<'static, Result<Bytes, ErrorCode>> {
-        let partition = self.partition.clone();
+        let (partition, epoch) = (self.partition.clone(), self.epoch);
         Box::pin(async move {
             let ask = ReadAsk {
                 from,
                 bytes_max: max_bytes,
                 at_least_one: true,
                 isolation: Isolation::LogEnd,
-                leader_epoch: self.epoch,
+                leader_epoch: epoch,
                 last_fetched_epoch: -1,
                 leader_only: true,
             };
