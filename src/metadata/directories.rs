@@ -36,9 +36,7 @@ pub fn decide_assign(
     let mut electorate = Electorate::of(&image.brokers);
     if broker.has_online(asked.directory) {
         plan.election = Election::Online;
-        let counts = partition.isr.contains(&broker.id) || partition.elr.contains(&broker.id);
-        // The only replica is all there is of a partition, empty or not.
-        if counts && partition.replicas.len() > 1 && !broker.has_online(partition.directory(broker.id)) {
+        if !broker.has_online(partition.directory(broker.id)) {
             plan.isr.retain(|id| *id != broker.id);
             plan.lossy = Some(broker.id);
         }
@@ -61,10 +59,10 @@ mod tests {
     const GONE: KafkaUuid = KafkaUuid(110);
     const REPLACED_BY: KafkaUuid = KafkaUuid(111);
 
-    /// Broker 1 has a new disk, and says that its replica is there.
-    fn after_a_replacement(replicas: &[i32]) -> PartitionChange {
-        let replicas: Vec<BrokerId> = replicas.iter().copied().map(BrokerId).collect();
-        let directories = replicas.iter().map(|id| KafkaUuid(id.0 as u128 * 110)).collect();
+    #[test]
+    fn a_log_that_was_begun_anew_is_not_eligible_for_the_one_that_is_gone() {
+        let replicas = vec![BrokerId(1), BrokerId(2)];
+        let directories = vec![GONE, KafkaUuid(220)];
         let registration = PartitionRegistration {
             elr: replicas.clone(),
             replicas,
@@ -79,23 +77,13 @@ mod tests {
             MetadataRecord::Topic { id: TOPIC, name: "t".into() },
             MetadataRecord::Partition { topic: TOPIC, index: 0, registration },
         ]);
-        assert_eq!(image.topics.by_id(TOPIC).unwrap().partitions[0].directory(BrokerId(1)), GONE);
         let asked = DirectoryAssignment { topic: TOPIC, index: 0, directory: REPLACED_BY };
-        match decide_assign(&image, &rules(), &broker, &asked).unwrap().unwrap() {
-            MetadataRecord::PartitionChange { change, .. } => change,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_log_that_was_begun_anew_is_not_eligible_for_the_one_that_is_gone() {
-        let change = after_a_replacement(&[1, 2]);
-        assert_eq!((change.leader, change.elr), (None, Some(vec![BrokerId(2)])));
-        assert_eq!(change.directories, Some(vec![REPLACED_BY, KafkaUuid(220)]));
-    }
-
-    #[test]
-    fn the_only_replica_goes_on_empty() {
-        assert_eq!(after_a_replacement(&[1]).leader, Some(Some(BrokerId(1))));
+        let change = PartitionChange {
+            elr: Some(vec![BrokerId(2)]),
+            directories: Some(vec![REPLACED_BY, KafkaUuid(220)]),
+            ..PartitionChange::default()
+        };
+        let record = MetadataRecord::PartitionChange { topic: TOPIC, index: 0, change };
+        assert_eq!(decide_assign(&image, &rules(), &broker, &asked), Ok(Some(record)));
     }
 }

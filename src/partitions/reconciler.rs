@@ -3,12 +3,13 @@
 //!
 //! Invariants: a partition is hosted at most once; a log whose topic id is in no image belongs to a deleted topic and
 //! is deleted; `reconciled` moves only after every partition of an image is in its role. A log is begun in the
-//! directory that the controller names. If that is not there, the partition is offline as long as any directory is: its
-//! log may lie in it. If all are there, the disk was replaced, and the log is begun anew where there is room
-//! (`Partition.createLogInAssignedDirectoryId`). If a directory is lost at the start and none is named, the partition
-//! is offline. Nothing is hosted before the image that has this life of the broker: an older one may lack topics whose
-//! logs are here, or name this broker the leader of an epoch that an earlier life of it held. A topic that an image
-//! shares with the one before it, settings included, is not looked at: an image costs by what it changes.
+//! directory that the controller names. If that is not there, the partition is offline, as its log may come back with
+//! the disk; only if no directory is offline and another broker leads, the disk counts as replaced, and the log is
+//! begun anew, to be fetched, where there is room (`Partition.createLogInAssignedDirectoryId`). If a directory is lost
+//! at the start and none is named, the partition is offline. Nothing is hosted before the image that has this life of
+//! the broker: an older one may lack topics whose logs are here, or name this broker the leader of an epoch that an
+//! earlier life of it held. A topic that an image shares with the one before it, settings included, is not looked at:
+//! an image costs by what it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -175,16 +176,16 @@ impl Reconciler {
         registration: &PartitionRegistration,
         (settings, changed): &(Arc<TopicSettings>, bool),
     ) {
-        let partition = match self.partitions.hosted(id) {
-            Ok(partition) => {
+        let hosted = self.partitions.hosted(id).ok();
+        let partition = match hosted.filter(|held| held.directory().is_some() || !self.is_replaced(registration)) {
+            Some(partition) => {
                 if *changed {
                     partition.configure(settings.clone());
                 }
                 partition
             }
-            Err(_) => {
-                let assigned = registration.directory(self.partitions.node());
-                let partition = Arc::new(self.take_up(id, topic, assigned, settings));
+            None => {
+                let partition = Arc::new(self.take_up(id, topic, registration, settings));
                 self.partitions.0.hosted.write().insert(id, partition.clone());
                 partition
             }
@@ -204,16 +205,16 @@ impl Reconciler {
         &mut self,
         id: TopicIdPartition,
         topic: &TopicName,
-        assigned: KafkaUuid,
+        registration: &PartitionRegistration,
         settings: &Arc<TopicSettings>,
     ) -> Partition {
+        let assigned = registration.directory(self.partitions.node());
         let stored = self.take_found(id, assigned).or_else(|| {
             let home = if directory::is_reserved(assigned) {
                 if self.missing { None } else { self.roomiest() }
             } else {
                 let named = self.healthy().find(|directory| directory.id == assigned);
-                let all_there = self.partitions.offline_directories().0 == 0;
-                named.or_else(|| if all_there { self.roomiest() } else { None })
+                named.or_else(|| if self.is_replaced(registration) { self.roomiest() } else { None })
             };
             self.begin_log(id, topic, home?)
         });
@@ -222,6 +223,17 @@ impl Reconciler {
             Some(log) => Partition::host(&self.env, neighbours, topic.clone(), log, settings.clone()),
             None => Partition::lost(&self.env, neighbours, id, topic.clone(), settings.clone()),
         }
+    }
+
+    /// True if the log of this replica lay on a disk that was replaced, and there is a leader to fetch it from. A disk
+    /// that is only not mounted looks the same, so the one copy that there is is never begun anew.
+    fn is_replaced(&self, registration: &PartitionRegistration) -> bool {
+        let node = self.partitions.node();
+        let assigned = registration.directory(node);
+        let is_here = self.partitions.directories().any(|(directory, _)| directory == assigned);
+        let is_led_elsewhere = registration.leader.is_some_and(|leader| leader != node);
+        let all_online = self.partitions.offline_directories().0 == 0;
+        is_led_elsewhere && all_online && !is_here && !directory::is_reserved(assigned)
     }
 
     /// The log that was found of a partition: of several the one where the controller believes it. Nobody wants the
@@ -301,7 +313,7 @@ mod tests {
     use super::*;
     use crate::config::Sources;
     use crate::ids::BrokerId;
-    use crate::metadata::{Broker, MetadataRecord};
+    use crate::metadata::{Broker, MetadataRecord, PartitionChange};
     use crate::partitions::Neighbours;
     use crate::storage::dirs::DirOptions;
     use crate::storage::engine::{EngineOptions, MemoryDisk};
@@ -333,19 +345,27 @@ mod tests {
         })
     }
 
-    fn topic(id: u128) -> [MetadataRecord; 2] {
-        let (topic, replicas) = (KafkaUuid(id), vec![BrokerId(1)]);
-        let registration = PartitionRegistration {
+    fn registration(directory: u128) -> PartitionRegistration {
+        let replicas = vec![BrokerId(1)];
+        PartitionRegistration {
             isr: replicas.clone(),
             replicas,
-            directories: vec![KafkaUuid(1000)],
+            directories: vec![KafkaUuid(directory)],
             leader: Some(BrokerId(1)),
             ..PartitionRegistration::default()
-        };
+        }
+    }
+
+    fn topic_of(id: u128, registration: PartitionRegistration) -> [MetadataRecord; 2] {
+        let topic = KafkaUuid(id);
         [
             MetadataRecord::Topic { id: topic, name: "t".into() },
             MetadataRecord::Partition { topic, index: 0, registration },
         ]
+    }
+
+    fn topic(id: u128) -> [MetadataRecord; 2] {
+        topic_of(id, registration(1000))
     }
 
     #[tokio::test]
@@ -365,5 +385,40 @@ mod tests {
         // The images in between were not seen.
         let last = first.replay(&[MetadataRecord::RemoveTopic { id: KafkaUuid(5) }]).replay(&topic(6));
         assert_eq!(told(reconciler.reconcile(&last)), [("gone", 5), ("leading", 6)]);
+    }
+
+    #[tokio::test]
+    async fn a_log_on_a_disk_that_is_gone_is_begun_anew_once_there_is_a_leader_to_fetch_it_from() {
+        let env = Env::real();
+        let mut reconciler = reconciler(&env);
+        let home = |reconciler: &Reconciler| {
+            let id = TopicIdPartition { topic: KafkaUuid(5), partition: 0 };
+            reconciler.partitions.hosted(id).unwrap().directory()
+        };
+        let of_two = PartitionRegistration {
+            replicas: vec![BrokerId(1), BrokerId(2)],
+            directories: vec![KafkaUuid(999), KafkaUuid(2000)],
+            isr: vec![BrokerId(2)],
+            leader: None,
+            ..PartitionRegistration::default()
+        };
+        let image = ClusterImage::default().replay(&[this_broker()]).replay(&topic_of(5, of_two));
+        assert!(reconciler.reconcile(&image).is_empty());
+        assert_eq!(home(&reconciler), None, "nobody leads: the disk may come back");
+        let change = PartitionChange { leader: Some(Some(BrokerId(2))), ..PartitionChange::default() };
+        let led = image.replay(&[MetadataRecord::PartitionChange { topic: KafkaUuid(5), index: 0, change }]);
+        let events = reconciler.reconcile(&led);
+        assert!(matches!(events[..], [PartitionEvent::Following(_, 1)]));
+        assert_eq!(home(&reconciler), Some(KafkaUuid(1000)));
+    }
+
+    #[tokio::test]
+    async fn the_only_copy_is_never_begun_anew() {
+        let env = Env::real();
+        let mut reconciler = reconciler(&env);
+        let image = ClusterImage::default().replay(&[this_broker()]).replay(&topic_of(5, registration(999)));
+        assert!(reconciler.reconcile(&image).is_empty());
+        let id = TopicIdPartition { topic: KafkaUuid(5), partition: 0 };
+        assert_eq!(reconciler.partitions.hosted(id).unwrap().directory(), None);
     }
 }
