@@ -56,6 +56,8 @@ fn a_broker_speaks_for_itself_and_a_controller_for_all() {
     assert_eq!(alter(&mut client, 1, (BROKER, "77"), &change, true), BROKER_ID_NOT_REGISTERED);
     assert_eq!(alter(&mut client, 1, (BROKER, "x"), &change, true), code::INVALID_REQUEST);
     assert_eq!(alter(&mut client, 1, (BROKER, &*node), &change, true), code::NONE);
+    let cordon = [("cordoned.log.dirs", SET, Some("/d"))];
+    assert_eq!(alter(&mut client, 1, (BROKER, &*node), &cordon, true), code::INVALID_CONFIG);
 }
 
 /// What is stored at an offset.
