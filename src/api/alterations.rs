@@ -129,8 +129,9 @@ fn alteration(
         }
         resource::BROKER => {
             check_this_broker(name, ctx.services.node)?;
-            let next = alteration.applied(&image.settings.of(ResourceKind::Broker, name));
-            check_dynamic(&ctx.services.config_in(image), name, &next)?;
+            let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
+            let next = alteration.applied(&scope.usable(&image.settings.of(ResourceKind::Broker, name)));
+            check_dynamic(&ctx.services.config_in(image), scope, &next)?;
             ResourceKind::Broker
         }
         resource::CLIENT_METRICS => ResourceKind::ClientMetrics,
@@ -175,8 +176,7 @@ fn check_loggers_name(name: &str, node: BrokerId) -> Result<(), ApiError> {
 
 /// A value that a running broker cannot take is an invalid request, not an invalid config: so it is in Kafka
 /// (KAFKA-13609), and tools rely on it.
-fn check_dynamic(config: &Config, name: &str, next: &SettingMap) -> Result<(), ApiError> {
-    let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
+fn check_dynamic(config: &Config, scope: DynamicScope, next: &SettingMap) -> Result<(), ApiError> {
     config.check_broker_dynamic(scope, next).map_err(|why| invalid(&why))
 }
 
