@@ -217,3 +217,28 @@ fn a_damaged_directory_does_not_stop_a_start_and_comes_back_whole() {
         assert_eq!(client.fetch(&topic, partition, 0).high_watermark, 1);
     }
 }
+
+#[test]
+fn what_lay_on_a_replaced_disk_is_begun_anew() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (first, second) = (root.path().join("a"), root.path().join("b"));
+    let both = format!("{},{}", first.display(), second.display());
+    let broker = Broker::over(&both, &[]);
+    let mut client = broker.client();
+    let topic = client.topic("t", PARTITIONS, &[]);
+    for partition in 0..PARTITIONS {
+        assert_eq!(produce(&mut client, &topic, partition), code::NONE);
+    }
+    let before = log_dirs(&mut client, &topic);
+    drop((client, broker));
+    fs::remove_dir_all(&second).expect("the broker is stopped");
+    let broker = Broker::over(&both, &[]);
+    let mut client = broker.client();
+    for &partition in &before[0].1 {
+        assert_eq!(client.fetch(&topic, partition, 0).high_watermark, 1);
+    }
+    for &partition in &before[1].1 {
+        produce_until(&mut client, &topic, partition, code::NONE);
+        assert_eq!(client.fetch(&topic, partition, 0).high_watermark, 1);
+    }
+}

@@ -29,6 +29,8 @@ impl PartitionJournal {
 
 impl Journal for PartitionJournal {
     fn append(&self, batch: Bytes) -> Result<Offset, ErrorCode> {
+        // As for acks=all: while it could not be committed it is refused, and nothing comes to wait for it.
+        self.partition.check_in_sync()?;
         let appended = self.partition.append_as_leader(batch, Origin::Coordinator(self.epoch));
         appended.map(|appended| appended.end_offset).map_err(|refused| refused.code)
     }

@@ -320,6 +320,12 @@ impl ValueLog {
         let mut resumed = None;
         for stored in stored {
             let (number, is_last) = (stored.number, last == Some(stored.number));
+            if is_last {
+                // A killed process may have written groups that it did not sync. They count from now on, and a repeated
+                // batch is answered as a duplicate without a write of its own: so they must be on disk before anybody
+                // is answered. And before they are applied: RocksDB may put the rows on disk at any moment.
+                File::open(&stored.path)?.sync_all()?;
+            }
             let salt = salt_of(&stored, is_last)?;
             let end = match from {
                 Some(from) if number < from.file => stored.length,
@@ -342,9 +348,6 @@ impl ValueLog {
         };
         files.insert(number, target.clone());
         File::open(folder)?.sync_all()?;
-        // A killed process may have written groups that it did not sync. They count from now on, and a repeated batch
-        // is answered as a duplicate without a write of its own: so they must be on disk before anybody is answered.
-        target.file.sync_all()?;
         let active = match resumed {
             Some((Some(salt), end)) => Active::resume(target, salt, end, Aligned::zeroed(WRITE_BYTES))?,
             _ => Active::begin(target, env.random_u64() as u32, Aligned::zeroed(WRITE_BYTES))?,
