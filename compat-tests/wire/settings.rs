@@ -56,6 +56,14 @@ fn a_broker_speaks_for_itself_and_a_controller_for_all() {
     assert_eq!(alter(&mut client, 1, (BROKER, "77"), &change, true), BROKER_ID_NOT_REGISTERED);
     assert_eq!(alter(&mut client, 1, (BROKER, "x"), &change, true), code::INVALID_REQUEST);
     assert_eq!(alter(&mut client, 1, (BROKER, &*node), &change, true), code::NONE);
+    let cordon = [("cordoned.log.dirs", SET, Some("/d"))];
+    assert_eq!(alter(&mut client, 1, (BROKER, &*node), &cordon, true), code::INVALID_CONFIG);
+    // What no broker would have taken does not keep it from what it takes.
+    let fixed = [("num.partitions", SET, Some("9"))];
+    assert_eq!(alter(&mut client, 1, (BROKER, &*node), &fixed, false), code::NONE);
+    let mut client = broker.client();
+    assert_eq!(alter(&mut client, 1, (BROKER, &*node), &fixed, true), code::INVALID_REQUEST);
+    assert_eq!(alter(&mut client, 1, (BROKER, &*node), &change, true), code::NONE);
 }
 
 /// What is stored at an offset.

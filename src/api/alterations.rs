@@ -20,6 +20,9 @@ use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, check_topic_name};
 use crate::metadata::{Alteration, ClusterImage, ResourceKind, SettingAlteration, SettingChange, SettingMap};
 
+/// The directories of a broker that take no new partitions (KIP-1066).
+const CORDONED_DIRS: &str = "cordoned.log.dirs";
+
 /// One resource of a request.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
@@ -117,12 +120,18 @@ fn alteration(
             check_topic(name)?;
             ResourceKind::Topic
         }
-        // The broker in question was asked first, or this is a controller that somebody asked directly.
-        resource::BROKER if ctx.connection.controller => ResourceKind::Broker,
+        // The broker in question was asked first.
+        resource::BROKER if ctx.connection.forwarded => ResourceKind::Broker,
+        resource::BROKER if ctx.connection.controller => {
+            let current = image.settings.of(ResourceKind::Broker, name);
+            check_cordons(&current, &alteration.applied(&current))?;
+            ResourceKind::Broker
+        }
         resource::BROKER => {
             check_this_broker(name, ctx.services.node)?;
-            let next = alteration.applied(&image.settings.of(ResourceKind::Broker, name));
-            check_dynamic(&ctx.services.config_in(image), name, &next)?;
+            let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
+            let next = alteration.applied(&scope.usable(&image.settings.of(ResourceKind::Broker, name)));
+            check_dynamic(&ctx.services.config_in(image), scope, &next)?;
             ResourceKind::Broker
         }
         resource::CLIENT_METRICS => ResourceKind::ClientMetrics,
@@ -167,9 +176,25 @@ fn check_loggers_name(name: &str, node: BrokerId) -> Result<(), ApiError> {
 
 /// A value that a running broker cannot take is an invalid request, not an invalid config: so it is in Kafka
 /// (KAFKA-13609), and tools rely on it.
-fn check_dynamic(config: &Config, name: &str, next: &SettingMap) -> Result<(), ApiError> {
-    let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
+fn check_dynamic(config: &Config, scope: DynamicScope, next: &SettingMap) -> Result<(), ApiError> {
     config.check_broker_dynamic(scope, next).map_err(|why| invalid(&why))
+}
+
+/// A controller that is asked directly does not know what the directories of brokers are called: it lets cordons be
+/// lifted, and none be laid (`ConfigurationControlManager.isCordonedLogDirsInvalid`).
+fn check_cordons(current: &SettingMap, next: &SettingMap) -> Result<(), ApiError> {
+    let cordoned = |settings: &SettingMap| -> BTreeSet<String> {
+        let paths = settings.get(CORDONED_DIRS).into_iter().flat_map(|text| text.split(','));
+        paths.map(|path| path.trim().to_owned()).filter(|path| !path.is_empty()).collect()
+    };
+    if cordoned(next).is_subset(&cordoned(current)) {
+        return Ok(());
+    }
+    let why = format!(
+        "When updating {CORDONED_DIRS} via controllers,  the new value must be a subset of the current configuration \
+         value."
+    );
+    Err(ApiError::new(ErrorCode::InvalidConfig, why))
 }
 
 /// `InvalidRequest` with this sentence.
@@ -185,6 +210,17 @@ mod tests {
     fn repeated_means_same_kind_and_name() {
         let asked = |kind, name| Asked { kind, name, configs: &[], replace: false };
         assert_eq!(repeated(&[asked(2, "1"), asked(4, "1"), asked(2, "1")]), BTreeSet::from([(2, "1")]));
+    }
+
+    #[test]
+    fn a_controller_only_lifts_cordons() {
+        let set = |dirs: &str| SettingMap::from([(CORDONED_DIRS.to_owned(), dirs.to_owned())]);
+        let none = SettingMap::new();
+        assert_eq!(check_cordons(&set("/a, /b"), &set("/b")), Ok(()));
+        assert_eq!(check_cordons(&set("/a"), &none), Ok(()));
+        assert_eq!(check_cordons(&none, &set("")), Ok(()));
+        let refused = check_cordons(&set("/a"), &set("/a,/c")).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidConfig);
     }
 
     #[test]

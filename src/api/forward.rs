@@ -153,6 +153,7 @@ pub fn asker(id: u64, through: &Connection, request: &EnvelopeRequest) -> Option
     };
     let peer = SocketAddr::new(address, through.peer.port());
     let mut connection = Connection::new(id, Arc::clone(&through.listener), true, peer);
+    connection.forwarded = true;
     if let Some(user) = user {
         connection.user = user.into();
     }
@@ -210,7 +211,7 @@ mod tests {
     fn the_controller_sees_who_asked() {
         let asker = asker(7, &through(), &envelope("żółw", &[127, 0, 0, 1])).unwrap();
         assert_eq!((&*asker.user, asker.peer.ip().to_string()), ("żółw", "127.0.0.1".to_owned()));
-        assert!(asker.controller);
+        assert!(asker.controller && asker.forwarded && !through().forwarded);
     }
 
     #[test]

@@ -200,6 +200,7 @@ fn plan(ctx: &Context, request: &FetchRequest, replica: i32) -> Result<FetchPlan
         session_id,
         session_epoch,
         uses_topic_ids: ctx.request.version >= 13,
+        is_follower: replica >= 0,
         wanted,
         forgotten,
         now_ms: env.wall_ms() as u64,
