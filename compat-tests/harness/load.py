@@ -212,13 +212,15 @@ def watermarks(bootstrap, topic, partitions):
 
 
 def _watermarks_of(consumer, place):
-    """Asks again while the answer is that it may be asked again: a broker that just started may not lead yet."""
+    """Asks again while the answer is that it may be asked again: a broker that just started may not lead yet, and one
+    that leads may not know yet how far the others are (KIP-207)."""
+    again = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.OFFSET_NOT_AVAILABLE)
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
             return consumer.get_watermark_offsets(place, TIMEOUT_S)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+            if error.args[0].code() not in again or time.monotonic() > deadline:
                 raise
             consumer.poll(0.1)  # lets librdkafka work; there is nothing to read
 
