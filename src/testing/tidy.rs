@@ -109,6 +109,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("memmap2", &["src/storage/engine/direct.rs"]),
     ("rustix", &["src/storage/dirs.rs"]),
     ("regex", &["src/config/subscriptions.rs"]),
+    ("socket2", &["src/env.rs"]),
     ("tikv_jemallocator", &["src/lib.rs"]),
 ];
 
