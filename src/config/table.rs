@@ -575,7 +575,7 @@ settings! {
         "offsets.load.buffer.size" offsets_load_buffer_size: i32 = "5242880", AtLeast(1), ReadOnly,
             Ignored("groups are loaded in steps of a fixed size"),
             "Bytes read at once when groups are loaded.";
-        "offsets.commit.timeout.ms" offsets_commit_timeout_ms: i32 = "5000", AtLeast(1), ReadOnly, Ignored(ONE_NODE),
+        "offsets.commit.timeout.ms" offsets_commit_timeout_ms: i32 = "5000", AtLeast(1), ReadOnly, Yes,
             "How long an offset commit waits for its replicas.";
         "offsets.retention.minutes" offsets_retention_minutes: i32 = "10080", AtLeast(1), ReadOnly, Yes,
             "How long the offsets of an empty group are kept.";

@@ -355,7 +355,8 @@ fn coordinator(env: &Env, metadata: &Metadata, broker: &BrokerSettings) -> Group
     let limits = GroupLimits::from_settings(broker);
     let images = metadata.clone();
     let images = Arc::new(move || images.image());
-    GroupCoordinator::new(env, internal_topics::CONSUMER_OFFSETS, images, move || GroupShard::new(limits))
+    let patience = Duration::from_millis(u64::try_from(broker.offsets_commit_timeout_ms).unwrap_or(0).max(1));
+    GroupCoordinator::new(env, internal_topics::CONSUMER_OFFSETS, images, patience, move || GroupShard::new(limits))
 }
 
 async fn serve_metrics(env: &Env, config: &Config, collector: &Arc<Collector>) -> Result<Option<SocketAddr>, String> {
