@@ -27,6 +27,7 @@ const PAUSE: Duration = Duration::from_millis(40);
 pub struct Client {
     pub name: String,
     pub stage: Rc<Stage>,
+    target: (&'static str, u16),
     correlation: i32,
     stream: Option<TcpStream>,
 }
@@ -40,7 +41,12 @@ pub struct Ticket<R> {
 
 impl Client {
     pub fn new(name: &str, stage: &Rc<Stage>) -> Client {
-        Client { name: name.to_owned(), stage: stage.clone(), correlation: 0, stream: None }
+        Client::of(name, stage, BROKER)
+    }
+
+    /// A client of the broker at `target`.
+    pub fn of(name: &str, stage: &Rc<Stage>, target: (&'static str, u16)) -> Client {
+        Client { name: name.to_owned(), stage: stage.clone(), target, correlation: 0, stream: None }
     }
 
     /// Sends `request` and waits for the answer, both within `patience`.
@@ -82,7 +88,7 @@ impl Client {
 
     async fn send_now<R: Request>(&mut self, version: i16, request: &R) -> Option<Ticket<R>> {
         if self.stream.is_none() {
-            self.stream = Some(TcpStream::connect(BROKER).await.ok()?);
+            self.stream = Some(TcpStream::connect(self.target).await.ok()?);
         }
         self.correlation += 1;
         let frame = frame(&self.name, self.correlation, version, request);

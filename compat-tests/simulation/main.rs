@@ -12,6 +12,7 @@
 
 mod checkers;
 mod client;
+mod cluster;
 mod faults;
 mod net;
 mod requests;
@@ -24,16 +25,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use world::{Broken, Report, run};
 
-/// Seeds of an everyday run.
+/// Seeds of an everyday run: of one broker, and of a cluster.
 const SEEDS: u64 = 60;
+const CLUSTER_SEEDS: u64 = 6;
 
 fn number_in(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
+type Run = fn(u64, bool) -> Result<Report, Broken>;
+
 /// Plays the seeds `1..=count` on every processor; the first broken invariant ends it.
-fn play_all(count: u64) -> Result<Vec<Report>, Broken> {
+fn play_all(count: u64, run: Run) -> Result<Vec<Report>, Broken> {
     let (next, reports, broken) = (AtomicU64::new(1), Mutex::new(Vec::new()), Mutex::new(None));
     let work = || {
         while broken.lock().unwrap().is_none() {
@@ -60,13 +64,22 @@ fn play_all(count: u64) -> Result<Vec<Report>, Broken> {
 
 #[test]
 fn a_thousand_seeds_keep_every_invariant() {
+    keep_every_invariant(SEEDS, run);
+}
+
+#[test]
+fn a_thousand_clusters_keep_every_invariant() {
+    keep_every_invariant(CLUSTER_SEEDS, cluster::run);
+}
+
+fn keep_every_invariant(seeds: u64, run: Run) {
     if let Some(seed) = number_in("OTTLA_SEED") {
         let report = run(seed, true).unwrap_or_else(|broken| panic!("{broken}"));
         println!("seed {seed}: {report:?}");
         return;
     }
-    let count = number_in("OTTLA_SEEDS").unwrap_or(SEEDS);
-    let reports = play_all(count).unwrap_or_else(|broken| panic!("\n{broken}"));
+    let count = number_in("OTTLA_SEEDS").unwrap_or(seeds);
+    let reports = play_all(count, run).unwrap_or_else(|broken| panic!("\n{broken}"));
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     println!(
         "{count} seeds: {} simulated seconds, {} power cuts, {} records acknowledged, {} events",

@@ -367,6 +367,11 @@ impl Partition {
         self.core.lock().offsets().ok()
     }
 
+    /// Everything below is on this replica's stable storage, whatever its role; for whoever looks in from outside.
+    pub fn durable_end(&self) -> Offset {
+        self.core.lock().durable_end
+    }
+
     /// Bytes and chunks of the log, for metrics and DescribeLogDirs.
     pub fn size(&self) -> (u64, usize) {
         self.core.lock().log.as_ref().map_or((0, 0), |log| (log.bytes(), log.chunks()))

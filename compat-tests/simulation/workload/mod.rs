@@ -6,7 +6,7 @@
 
 mod admin;
 pub mod auditor;
-mod committer;
+pub mod committer;
 mod consumer;
 mod member;
 mod producer;
