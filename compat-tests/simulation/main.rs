@@ -82,9 +82,9 @@ fn keep_every_invariant(seeds: u64, run: Run) {
     let reports = play_all(count, run).unwrap_or_else(|broken| panic!("\n{broken}"));
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     println!(
-        "{count} seeds: {} simulated seconds, {} power cuts, {} records acknowledged, {} events",
+        "{count} seeds: {} simulated seconds, {} starts, {} records acknowledged, {} events",
         sum(|report| report.simulated_ms) / 1000,
-        sum(|report| u64::from(report.lives) - 1),
+        sum(|report| u64::from(report.starts)),
         sum(|report| report.acknowledged as u64),
         sum(|report| report.events),
     );
@@ -119,16 +119,27 @@ fn trace_of(seed: u64) -> Vec<String> {
 #[cfg(feature = "sabotage")]
 #[test]
 fn every_sabotage_is_found() {
+    find(ottla::sabotage::ALL, 100, run);
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+fn every_sabotage_of_a_cluster_is_found() {
+    find(ottla::sabotage::OF_CLUSTERS, 200, cluster::run);
+}
+
+#[cfg(feature = "sabotage")]
+fn find(faults: &[&str], seeds: u64, run: Run) {
     let mut missed = Vec::new();
     let only = std::env::var("OTTLA_SABOTAGE").ok();
-    for fault in ottla::sabotage::ALL.iter().filter(|fault| only.as_deref().is_none_or(|only| only == **fault)) {
+    for fault in faults.iter().filter(|fault| only.as_deref().is_none_or(|only| only == **fault)) {
         ottla::sabotage::choose(Some(fault));
-        let found = (1..=100).find_map(|seed| run(seed, false).err());
+        let found = (1..=seeds).find_map(|seed| run(seed, false).err());
         ottla::sabotage::choose(None);
         match found {
             Some(Broken { seed, sentence, .. }) => println!("{fault}: seed {seed}: {sentence}"),
             None => missed.push(fault),
         }
     }
-    assert!(missed.is_empty(), "not found within 100 seeds: {missed:?}");
+    assert!(missed.is_empty(), "not found within {seeds} seeds: {missed:?}");
 }

@@ -25,6 +25,7 @@ pub struct Stage {
     load_ends_ms: u64,
     now_ms: Cell<u64>,
     life: Cell<u32>,
+    starts: Cell<u32>,
     ledger: RefCell<Ledger>,
     trace: RefCell<Trace>,
     broken: RefCell<Option<String>>,
@@ -38,6 +39,7 @@ impl Stage {
             load_ends_ms,
             now_ms: Cell::new(0),
             life: Cell::new(0),
+            starts: Cell::new(0),
             ledger: RefCell::default(),
             trace: RefCell::default(),
             broken: RefCell::default(),
@@ -54,13 +56,24 @@ impl Stage {
         self.now_ms.set(now_ms);
     }
 
-    /// How many times the broker was started.
+    /// One of several brokers starts.
+    pub fn count_start(&self) {
+        self.starts.set(self.starts.get() + 1);
+    }
+
+    /// How many times any broker was started.
+    pub fn starts(&self) -> u32 {
+        self.starts.get()
+    }
+
+    /// How many times the only broker was started; 0 if there are several.
     pub fn life(&self) -> u32 {
         self.life.get()
     }
 
     /// The broker starts once more.
     pub fn begin_life(&self) -> u32 {
+        self.count_start();
         self.life.set(self.life.get() + 1);
         self.life.get()
     }

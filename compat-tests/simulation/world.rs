@@ -39,7 +39,7 @@ pub struct Report {
     /// Of every event with its time.
     pub hash: u64,
     pub simulated_ms: u64,
-    pub lives: u32,
+    pub starts: u32,
     pub acknowledged: usize,
 }
 
@@ -116,7 +116,7 @@ pub fn enact(
         Ok(simulated_ms) => {
             let (events, hash) = stage.fingerprint();
             let acknowledged = stage.ledger().logs.values().map(|log| log.acknowledged_count()).sum();
-            Ok(Report { events, hash, simulated_ms, lives: stage.life(), acknowledged })
+            Ok(Report { events, hash, simulated_ms, starts: stage.starts(), acknowledged })
         }
         Err(sentence) => Err(Broken { test, seed, sentence, last_lines: stage.last_lines() }),
     }

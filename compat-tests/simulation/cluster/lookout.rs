@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use ottla::api::Services;
 use ottla::ids::{BrokerId, TopicIdPartition};
-use ottla::metadata::{ClusterImage, PartitionRegistration};
+use ottla::metadata::{ClusterImage, PartitionRegistration, ResourceKind};
 use ottla::partitions::{Isolation, LogOffsets, Partition, ReadAsk};
 
 use super::Cluster;
@@ -85,6 +85,21 @@ impl Lookout {
         topic.and_then(|topic| topic.partition(spot.1)).map_or(-1, |partition| partition.leader_epoch)
     }
 
+    /// The epoch in which `node` coordinates `group`, if the newest metadata has it do so.
+    pub fn coordinates(&self, cluster: &Cluster, node: usize, group: &str) -> Option<i32> {
+        let topic = self.newest.topics.by_name("__consumer_offsets")?;
+        // `String.hashCode`, made positive.
+        let hash = group.bytes().fold(0_i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte)));
+        let partition = topic.partition((hash & i32::MAX) % i32::try_from(topic.partitions.len()).ok()?)?;
+        let leads = partition.leader == Some(BrokerId(cluster.nodes[node].id()));
+        leads.then_some(partition.leader_epoch)
+    }
+
+    /// The setting of a topic.
+    pub fn setting(&self, topic: &str, key: &str) -> Option<String> {
+        self.newest.settings.of(ResourceKind::Topic, topic).get(key).cloned()
+    }
+
     /// Looks at the metadata, and with `logs` at every log.
     pub fn look(&mut self, cluster: &Cluster, logs: bool) -> Verdict {
         for node in &cluster.nodes {
@@ -95,10 +110,22 @@ impl Lookout {
     }
 
     /// Notes what a node has, because it is about to lose the rest.
-    pub fn before_crash(&mut self, cluster: &Cluster, node: usize) -> Verdict {
+    pub fn before_end(&mut self, cluster: &Cluster, node: usize) -> Verdict {
         self.look(cluster, true)?;
-        self.images[node] = None;
+        self.forget_images(node);
         Ok(())
+    }
+
+    /// The next process of a node begins with what it finds on its disks.
+    pub fn forget_images(&mut self, node: usize) {
+        self.images[node] = None;
+    }
+
+    /// A node has got empty disks.
+    pub fn wiped(&mut self, node: usize) {
+        for truth in self.truths.values_mut() {
+            truth.replicas.remove(&node);
+        }
     }
 
     fn look_at_metadata(&mut self, cluster: &Cluster, node: usize, services: &Arc<Services>) -> Verdict {
@@ -222,28 +249,44 @@ impl Lookout {
         for (id, truth) in &self.truths {
             let Some(topic) = self.newest.topics.by_id(id.topic) else { continue };
             let name = format!("{}-{}", topic.name, id.partition);
-            let mut first: Option<(usize, Bytes, String)> = None;
+            let mut first: Option<(usize, Bytes)> = None;
             for &node in truth.replicas.keys() {
                 let services = cluster.nodes[node].services();
                 let Some(hosted) = services.and_then(|services| services.partitions.hosted(*id).ok()) else { continue };
                 let Some(offsets) = hosted.offsets_if_any() else { continue };
-                let log = read(&hosted, offsets.log_start, offsets.log_end)?.concat();
-                let known = hosted.active_producers().into_iter();
-                let known: Vec<_> = known.map(|known| (known.id, known.epoch, known.last_sequence)).collect();
-                let (log, producers) = (Bytes::from(log), format!("{known:?}"));
+                let batches = read(&hosted, offsets.log_start, offsets.log_end)?;
+                check_producers(&hosted, &batches)
+                    .map_err(|sentence| format!("{name}: {}: {sentence}", cluster.nodes[node].name()))?;
+                let log = Bytes::from(batches.concat());
                 match &first {
-                    None => first = Some((node, log, producers)),
-                    Some((other, same, known)) => {
-                        ensure(*same == log, || format!("{name}: the logs of {other} and {node} are not the same"))?;
-                        ensure(*known == producers, || {
-                            format!("{name}: {other} knows the producers {known}, {node} {producers}")
-                        })?;
+                    None => first = Some((node, log)),
+                    Some((other, same)) => {
+                        let (one, other) = (cluster.nodes[node].name(), cluster.nodes[*other].name());
+                        ensure(*same == log, || format!("{name}: the logs of {other} and {one} are not the same"))?;
                     }
                 }
             }
         }
         Ok(())
     }
+}
+
+/// A replica knows of every producer in its log what it wrote last (I19).
+fn check_producers(partition: &Partition, batches: &[Bytes]) -> Verdict {
+    let mut last: BTreeMap<i64, i64> = BTreeMap::new();
+    for batch in batches {
+        let (id, sequence) = (number(batch, 43, 8), number(batch, 53, 4));
+        if id >= 0 && sequence >= 0 {
+            last.insert(id, sequence + number(batch, 23, 4));
+        }
+    }
+    let known: BTreeMap<i64, i64> =
+        partition.active_producers().iter().map(|known| (known.id, i64::from(known.last_sequence))).collect();
+    for (id, sequence) in last {
+        let known = known.get(&id);
+        ensure(known == Some(&sequence), || format!("producer {id} wrote up to {sequence}, known is {known:?}"))?;
+    }
+    Ok(())
 }
 
 impl Truth {
@@ -340,8 +383,15 @@ impl Truth {
 
 /// The offsets of a batch: its first, and the one behind its last.
 fn span(batch: &Bytes) -> (i64, i64) {
-    let number = |at: usize, size: usize| batch[at..at + size].iter().fold(0, |sum, byte| sum << 8 | i64::from(*byte));
-    (number(0, 8), number(0, 8) + number(23, 4) + 1)
+    let base = number(batch, 0, 8);
+    (base, base + number(batch, 23, 4) + 1)
+}
+
+/// The big-endian number of `size` bytes at `at`.
+fn number(batch: &Bytes, at: usize, size: usize) -> i64 {
+    let bits = 8 * size as u32;
+    let unsigned = batch[at..at + size].iter().fold(0_i64, |sum, byte| sum << 8 | i64::from(*byte));
+    unsigned << (64 - bits) >> (64 - bits)
 }
 
 /// The batches that hold `from..to`; none if the replica serves nobody.
@@ -421,6 +471,11 @@ fn check_change(was: &PartitionRegistration, now: &PartitionRegistration) -> Ver
     ensure(now.partition_epoch > was.partition_epoch, || "the partition epoch did not rise".into())?;
     ensure(now.leader_epoch >= was.leader_epoch, || "the leader epoch went back".into())?;
     let bumps = (now.partition_epoch - was.partition_epoch, now.leader_epoch - was.leader_epoch);
+    let added = was.adding.iter().all(|id| now.replicas.contains(id) && !now.adding.contains(id));
+    if bumps.0 == 1 && added {
+        let in_sync = was.adding.iter().all(|id| now.isr.contains(id) || was.isr.contains(id));
+        ensure(in_sync, || "a reassignment ended before its replicas were in sync".into())?;
+    }
     ensure(bumps.1 <= bumps.0, || "there are more leader epochs than changes".into())?;
     ensure(now.leader == was.leader || bumps.1 > 0, || "the leader changed within its epoch".into())
 }

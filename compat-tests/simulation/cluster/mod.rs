@@ -24,16 +24,16 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use turmoil::Sim;
 
+use crate::checkers::TOPICS;
+use crate::checkers::settings::GivenSettings;
 use crate::stage::Stage;
 use crate::workload::WALL_START_MS;
 use crate::world::{Broken, Report, enact, panicked};
 use lookout::Lookout;
-use node::Node;
-use plan::{Fault, NODES, Plan};
+use node::{Node, Process};
+use plan::{Fault, HOSTS, Plan, Target};
 use workload::auditor::{Description, audit};
 
-/// The hosts that clients run on.
-const HOSTS: [&str; 3] = ["north", "east", "south"];
 /// The clients must have come to their end this long after the load.
 const DRAIN_MS: u64 = 60_000;
 /// The cluster must be at full strength this long after the last fault (L1).
@@ -47,6 +47,7 @@ pub struct Cluster {
     pub plan: Rc<Plan>,
     pub nodes: Vec<Rc<Node>>,
     pub lookout: RefCell<Lookout>,
+    pub settings: RefCell<GivenSettings>,
 }
 
 /// Plays one seed to its end. With `is_told` the trace is printed.
@@ -63,6 +64,10 @@ struct World {
     cluster: Rc<Cluster>,
     faults: VecDeque<(u64, Fault)>,
     looked_ms: u64,
+    /// Nodes that are down, the first for longest.
+    down: VecDeque<usize>,
+    /// Processes that are paused, the first for longest.
+    paused: VecDeque<Process>,
 }
 
 impl World {
@@ -76,18 +81,17 @@ impl World {
             .tcp_capacity(4096)
             .build();
         let cluster_id = KafkaUuid(rng.random());
-        let node = |index| Rc::new(Node::new(index, cluster_id, KafkaUuid(rng.random())));
-        let nodes: Vec<Rc<Node>> = (0..plan.roles.len()).map(node).collect();
         let plan = Rc::new(plan);
+        let node = |index| Rc::new(Node::new(index, &plan, cluster_id, rng.random()));
+        let nodes: Vec<Rc<Node>> = (0..plan.roles.len()).map(node).collect();
         for node in &nodes {
-            node.disks.records.set_delay_max(plan.disk_delay);
             let (stage, node, plan) = (stage.clone(), node.clone(), plan.clone());
             sim.host(node.name(), move || node::live(stage.clone(), node.clone(), plan.clone(), seed));
         }
         let faults = plan.faults.iter().cloned().collect();
         let lookout = RefCell::new(Lookout::new(nodes.len()));
-        let cluster = Rc::new(Cluster { stage, plan, nodes, lookout });
-        World { sim, seed, cluster, faults, looked_ms: 0 }
+        let cluster = Rc::new(Cluster { stage, plan, nodes, lookout, settings: RefCell::default() });
+        World { sim, seed, cluster, faults, looked_ms: 0, down: VecDeque::new(), paused: VecDeque::new() }
     }
 
     /// The simulated time it took, in milliseconds, or the first broken invariant.
@@ -124,12 +128,13 @@ impl World {
     }
 
     fn power_cut(&mut self) -> Result<(), String> {
-        for node in 0..self.cluster.nodes.len() {
-            self.strike(Fault::Crash { node, records_kept: 0, metadata_kept: 0 })?;
+        for node in self.cluster.nodes.clone() {
+            self.crash(&node, 0, 0)?;
         }
+        self.cluster.stage.note("world", format_args!("power cut"));
         let limit_ms = self.cluster.stage.now_ms() + 100;
-        self.until(limit_ms + 1, "time stands still", |world, _| Ok(world.cluster.stage.now_ms() >= limit_ms))?;
-        (0..self.cluster.nodes.len()).try_for_each(|node| self.strike(Fault::Restart(node)))
+        self.until(limit_ms + 10, "time stands still", |world, _| Ok(world.cluster.stage.now_ms() >= limit_ms))?;
+        self.heal_all()
     }
 
     fn describe(&mut self, auditor: &'static str) -> Result<Description, String> {
@@ -157,6 +162,7 @@ impl World {
             {
                 self.strike(fault)?;
             }
+            self.bury();
             let is_done = self.sim.step().map_err(|failure| failure.to_string())?;
             if let Some(panic) = panicked() {
                 return Err(format!("panic: {panic}"));
@@ -178,19 +184,114 @@ impl World {
         }
     }
 
+    /// The node that a fault strikes now.
+    fn node(&self, target: Target) -> Option<Rc<Node>> {
+        let leads = |node: &&Rc<Node>| {
+            let services = node.services();
+            let partition = services.and_then(|services| {
+                let topic = services.metadata.image().topics.by_name(TOPICS[0].0)?.id;
+                services.partitions.of_topic(topic).first().cloned()
+            });
+            partition.is_some_and(|partition| partition.leader_epoch().is_some())
+        };
+        let is_active = |node: &&Rc<Node>| node.services().is_some_and(|services| services.metadata.is_active());
+        let mut nodes = self.cluster.nodes.iter();
+        match target {
+            Target::Node(index) => nodes.nth(index).cloned(),
+            Target::Controller => nodes.find(is_active).cloned(),
+            Target::Leader => nodes.find(leads).cloned(),
+        }
+    }
+
     fn strike(&mut self, fault: Fault) -> Result<(), String> {
         self.cluster.stage.note("world", format_args!("{fault:?}"));
         match fault {
-            Fault::Crash { node, records_kept, metadata_kept } => {
-                let node = self.cluster.nodes[node].clone();
-                self.cluster.lookout.borrow_mut().before_crash(&self.cluster, node.index)?;
-                self.sim.crash(node.name());
-                node.forget_process();
-                let unsynced = node.disks.unsynced();
-                let share = |count: usize, kept: u8| (count * usize::from(kept)).div_ceil(255);
-                node.disks.crash(share(unsynced.0, records_kept), share(unsynced.1, metadata_kept));
+            Fault::Crash { target, records_kept, metadata_kept } => {
+                if let Some(node) = self.node(target).filter(|node| !self.down.contains(&node.index)) {
+                    self.crash(&node, records_kept, metadata_kept)?;
+                }
             }
-            Fault::Restart(node) => self.sim.bounce(NODES[node]),
+            Fault::Wipe(node) => {
+                if self.down.contains(&node) {
+                    self.cluster.nodes[node].wipe(self.seed);
+                    self.cluster.lookout.borrow_mut().wiped(node);
+                }
+            }
+            Fault::Stop(target) => {
+                if let Some(node) = self.node(target).filter(|node| !self.down.contains(&node.index)) {
+                    self.down.push_back(node.index);
+                    node.stop();
+                }
+            }
+            Fault::Restart => {
+                if let Some(node) = self.down.pop_front() {
+                    self.restart(node)?;
+                }
+            }
+            Fault::Pause(target) => {
+                if let Some(process) = self.node(target).and_then(|node| node.process()) {
+                    process.env.pause();
+                    self.paused.push_back(process);
+                }
+            }
+            Fault::Resume => self.paused.pop_front().into_iter().for_each(|process| process.env.resume()),
+            Fault::DiskDelay(node, most) => self.cluster.nodes[node].disks().set_delay_max(most),
+            Fault::Cut(a, b) => self.sim.partition(a, b),
+            Fault::CutOneWay(from, to) => self.sim.partition_oneway(from, to),
+            Fault::Hold(a, b) => self.sim.hold(a, b),
+            Fault::Slow(a, b, most) => self.sim.set_link_max_message_latency(a, b, most),
+            Fault::Mend(a, b) => self.mend(a, b),
+            Fault::Heal => self.heal_all()?,
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self, node: &Node, records_kept: u8, metadata_kept: u8) -> Result<(), String> {
+        self.cluster.lookout.borrow_mut().before_end(&self.cluster, node.index)?;
+        self.sim.crash(node.name());
+        node.forget_process();
+        let (disks, share) = (node.disks(), |count: usize, kept: u8| (count * usize::from(kept)).div_ceil(255));
+        let unsynced = disks.unsynced();
+        disks.crash(share(unsynced.0, records_kept), share(unsynced.1, metadata_kept));
+        self.down.push_back(node.index);
+        Ok(())
+    }
+
+    /// Ends the processes that have stopped.
+    fn bury(&mut self) {
+        for node in self.cluster.nodes.clone().iter().filter(|node| node.has_stopped()) {
+            self.sim.crash(node.name());
+            node.forget_process();
+            self.cluster.lookout.borrow_mut().forget_images(node.index);
+        }
+    }
+
+    fn restart(&mut self, node: usize) -> Result<(), String> {
+        let node = self.cluster.nodes[node].clone();
+        // One that was told to stop and is still about it is killed.
+        self.cluster.lookout.borrow_mut().before_end(&self.cluster, node.index)?;
+        node.forget_process();
+        self.sim.bounce(node.name());
+        Ok(())
+    }
+
+    /// What waited on the way arrives, as far as it was not lost.
+    fn mend(&mut self, a: &'static str, b: &'static str) {
+        self.sim.release(a, b);
+        self.sim.set_link_max_message_latency(a, b, self.cluster.plan.latency_max);
+    }
+
+    fn heal_all(&mut self) -> Result<(), String> {
+        while let Some(node) = self.down.pop_front() {
+            self.restart(node)?;
+        }
+        self.paused.drain(..).for_each(|process| process.env.resume());
+        let names: Vec<&'static str> = self.cluster.nodes.iter().map(|node| node.name()).collect();
+        for (index, &name) in names.iter().enumerate() {
+            self.cluster.nodes[index].disks().set_delay_max(self.cluster.plan.disk_delay);
+            for &other in names[index + 1..].iter().chain(&HOSTS) {
+                self.mend(name, other);
+            }
         }
         Ok(())
     }

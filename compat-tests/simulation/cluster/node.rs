@@ -13,6 +13,7 @@ use ottla::ids::KafkaUuid;
 use ottla::server::{Server, SimulatedDisks, Start};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
+use tokio::sync::Notify;
 
 use super::plan::{NODES, Plan};
 use crate::net::SimulatedNet;
@@ -25,21 +26,48 @@ pub struct Process {
     pub env: Env,
     /// `None` until the node has become part of its cluster.
     pub services: Option<Arc<Services>>,
+    stop: Rc<Notify>,
 }
 
 /// See the file's head.
 pub struct Node {
     /// Where it stands in [`NODES`]; its id is one more.
     pub index: usize,
-    pub disks: SimulatedDisks,
+    cluster_id: KafkaUuid,
+    snapshot_log_bytes: u64,
+    disks: RefCell<Rc<SimulatedDisks>>,
     life: Cell<u32>,
+    has_stopped: Cell<bool>,
     process: RefCell<Option<Process>>,
 }
 
 impl Node {
-    pub fn new(index: usize, cluster_id: KafkaUuid, directory_id: KafkaUuid) -> Node {
-        let disks = SimulatedDisks::new(cluster_id, directory_id);
-        Node { index, disks, life: Cell::new(0), process: RefCell::new(None) }
+    /// A node with empty disks; their ids come from `lot`.
+    pub fn new(index: usize, plan: &Plan, cluster_id: KafkaUuid, lot: u64) -> Node {
+        let node = Node {
+            index,
+            cluster_id,
+            snapshot_log_bytes: plan.snapshot_log_bytes,
+            disks: RefCell::new(Rc::new(SimulatedDisks::new(cluster_id, KafkaUuid::ZERO))),
+            life: Cell::new(0),
+            has_stopped: Cell::new(false),
+            process: RefCell::new(None),
+        };
+        node.wipe(lot);
+        node.disks().set_delay_max(plan.disk_delay);
+        node
+    }
+
+    /// Its disks are replaced by empty ones.
+    pub fn wipe(&self, lot: u64) {
+        let id = u128::from(lot) << 32 | (self.index as u128 + 1) << 16 | u128::from(self.life()) + 1_000;
+        let mut disks = SimulatedDisks::new(self.cluster_id, KafkaUuid(id));
+        disks.snapshot_log_bytes = self.snapshot_log_bytes;
+        *self.disks.borrow_mut() = Rc::new(disks);
+    }
+
+    pub fn disks(&self) -> Rc<SimulatedDisks> {
+        self.disks.borrow().clone()
     }
 
     pub fn id(&self) -> i32 {
@@ -65,9 +93,28 @@ impl Node {
         self.process.borrow().clone()
     }
 
+    /// Tells its process to stop in good order.
+    pub fn stop(&self) {
+        if let Some(process) = self.process() {
+            process.stop.notify_one();
+        }
+    }
+
+    /// True once the process has done what it does before it exits.
+    pub fn has_stopped(&self) -> bool {
+        self.has_stopped.get()
+    }
+
     /// Its process is no more.
     pub fn forget_process(&self) {
         self.process.borrow_mut().take();
+        self.has_stopped.set(false);
+    }
+
+    /// The world ends the process, and its connections with it.
+    async fn exit(&self) -> turmoil::Result {
+        self.has_stopped.set(true);
+        std::future::pending().await
     }
 
     /// Its settings.
@@ -105,9 +152,10 @@ impl Node {
     }
 }
 
-/// One life of a node: from its start until it is crashed. It never ends by itself.
+/// One life of a node: from its start until it is crashed, or has stopped because it was told to.
 pub async fn live(stage: Rc<Stage>, node: Rc<Node>, plan: Rc<Plan>, seed: u64) -> turmoil::Result {
     node.life.set(node.life.get() + 1);
+    stage.count_start();
     let (life, name) = (node.life.get(), node.name());
     // A crash may come with a wall clock that is set anew.
     let lot = seed ^ (u64::from(life) << 8) ^ (node.index as u64 + 1);
@@ -115,12 +163,30 @@ pub async fn live(stage: Rc<Stage>, node: Rc<Node>, plan: Rc<Plan>, seed: u64) -
     let wall_ms = WALL_START_MS + stage.now_ms() as i64 + skew_ms;
     let number = seed.wrapping_mul(1_000).wrapping_add(u64::from(life)).wrapping_mul(8) + node.index as u64;
     let env = Env::simulated(number, wall_ms, Arc::new(SimulatedNet));
-    *node.process.borrow_mut() = Some(Process { env: env.clone(), services: None });
+    let stop = Rc::new(Notify::new());
+    let mut process = Process { env: env.clone(), services: None, stop: stop.clone() };
+    *node.process.borrow_mut() = Some(process.clone());
     let sources = Sources { overrides: node.settings(&plan), ..Sources::default() };
     let loaded = Config::load(sources)?;
     let start = Start { loaded, cluster_id: None, announce: false };
-    let server = Server::start_simulated(env.clone(), start, &node.disks).await?;
-    *node.process.borrow_mut() = Some(Process { env, services: Some(server.services().clone()) });
+    let disks = node.disks();
+    let server = tokio::select! {
+        biased;
+        server = Server::start_simulated(env, start, &disks) => server?,
+        () = stop.notified() => {
+            stage.note(name, format_args!("is stopped before it was ready, life {life}"));
+            return node.exit().await;
+        }
+    };
+    process.services = Some(server.services().clone());
+    *node.process.borrow_mut() = Some(process);
     stage.note(name, format_args!("is ready, life {life}"));
-    Err(format!("{name} ended by itself: {}", server.failed().await).into())
+    tokio::select! {
+        biased;
+        why = server.failed() => return Err(format!("{name} ended by itself: {why}").into()),
+        () = stop.notified() => {}
+    }
+    server.stop().await;
+    stage.note(name, format_args!("has stopped, life {life}"));
+    node.exit().await
 }

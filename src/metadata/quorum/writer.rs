@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::env::Env;
 use crate::metadata::quorum::store::{MetaStore, Write};
+use crate::sabotage;
 
 /// Jobs that may wait; a further one waits for a place.
 const JOBS_MAX: usize = 1024;
@@ -86,11 +88,15 @@ async fn run(
         let mut sync = false;
         for job in &mut jobs {
             writes.append(&mut job.writes);
-            sync |= job.sync;
+            sync |= job.sync && !sabotage::on("metadata-unsynced");
         }
         if failure.is_none() {
             let store = store.clone();
             *busy_since.lock() = Some(env.now());
+            let delay_us = store.delay_max().as_micros() as u64;
+            if delay_us > 0 {
+                env.sleep(Duration::from_micros(env.random_below(delay_us))).await;
+            }
             failure = env.blocking(move || store.put_many(writes, sync)).await.err();
             *busy_since.lock() = None;
             if let Some(failure) = &failure {

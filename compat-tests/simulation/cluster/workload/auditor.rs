@@ -8,8 +8,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::committer::{self, GROUPS};
 use crate::checkers::log::{FetchAnswer, FetchAsked, Floor};
-use crate::checkers::{Spot, spots};
+use crate::checkers::topics::Created;
+use crate::checkers::{Spot, TOPICS, spots};
 use crate::cluster::Cluster;
 use crate::cluster::caller::{Caller, ELSEWHERE};
 use crate::requests::{self, FetchHow, code, version};
@@ -57,12 +59,44 @@ impl Auditor {
     }
 
     async fn describe(&mut self) -> Option<()> {
+        for group in GROUPS {
+            let fact = committer::audit(&mut self.caller, group).await?;
+            self.fact(format!("commits of {group}"), format!("{fact:?}"));
+        }
+        self.describe_topics().await?;
         for spot in spots() {
             if self.caller.stage.ledger().topics.known(spot.0).is_some() {
                 self.describe_log(spot).await?;
             }
         }
         Some(())
+    }
+
+    /// Which topics there are, and what they were given.
+    async fn describe_topics(&mut self) -> Option<()> {
+        for (topic, _) in TOPICS {
+            let found = self.caller.cluster.lookout.borrow().setting(topic, "flush.messages");
+            let verdict =
+                self.caller.cluster.settings.borrow().found(topic, found.and_then(|found| found.parse().ok()));
+            self.caller.stage.judge(&self.caller.name, verdict);
+        }
+        let certain = self.caller.stage.ledger().topics.certain();
+        for _ in 0..ATTEMPTS {
+            let node = self.caller.somebody();
+            let Some(answer) = self.caller.ask(node, version::METADATA, requests::all_metadata()).await else {
+                continue;
+            };
+            let mut listed = BTreeMap::new();
+            for topic in answer.topics {
+                let name = topic.name.as_ref().map(|name| name.to_string()).unwrap_or_default();
+                listed.insert(name, Created { id: topic.topic_id, partitions: topic.partitions.len() as i32 });
+            }
+            let verdict = self.caller.stage.ledger().topics.listed(&certain, &listed);
+            self.caller.stage.judge(&self.caller.name, verdict);
+            self.fact("topics".to_owned(), format!("{listed:?}"));
+            return Some(());
+        }
+        None
     }
 
     /// The offset of a special timestamp.

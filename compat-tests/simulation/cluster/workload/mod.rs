@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod auditor;
+mod committer;
 mod consumer;
 mod producer;
 
@@ -24,6 +25,7 @@ pub async fn play(cluster: Rc<Cluster>, seed: u64, host: usize) -> turmoil::Resu
             Box::pin(admin::run(caller("admin"))),
             Box::pin(producer::run_idempotent(caller("sure-0"))),
             Box::pin(consumer::run(caller("reader-0"))),
+            Box::pin(committer::run(caller("solo-a"), "solo-a")),
         ],
         1 => {
             vec![Box::pin(producer::run_plain(caller("plain-0"))), Box::pin(producer::run_idempotent(caller("sure-1")))]
@@ -32,6 +34,7 @@ pub async fn play(cluster: Rc<Cluster>, seed: u64, host: usize) -> turmoil::Resu
             Box::pin(producer::run_plain(caller("plain-1"))),
             Box::pin(producer::run_weak(caller("weak-0"))),
             Box::pin(consumer::run(caller("reader-1"))),
+            Box::pin(committer::run(caller("solo-b"), "solo-b")),
         ],
     };
     join_all(parts).await;
