@@ -38,11 +38,28 @@ def create_topic(bootstrap, topic, partitions, settings=None, replicas=1):
 
 def alter_topic(bootstrap, topic, settings):
     """Sets topic settings."""
+    alter(bootstrap, ResourceType.TOPIC, topic, settings)
+
+
+def alter_broker(bootstrap, number, settings):
+    """Sets settings of one broker, which is the one that is asked."""
+    alter(bootstrap, ResourceType.BROKER, str(number), settings)
+
+
+def alter(bootstrap, kind, name, settings):
+    """Sets settings of a resource."""
     entries = [ConfigEntry(key, setting, incremental_operation=AlterConfigOpType.SET)
                for key, setting in settings.items()]
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    resource = ConfigResource(kind, name, incremental_configs=entries)
     client = admin(bootstrap)
     client.incremental_alter_configs([resource])[resource].result(TIMEOUT_S)
+
+
+def broker_setting(bootstrap, number, key):
+    """The value that one broker tells of a setting of its own."""
+    resource = ConfigResource(ResourceType.BROKER, str(number))
+    client = admin(bootstrap)
+    return client.describe_configs([resource])[resource].result(TIMEOUT_S)[key].value
 
 
 def value(partition, number, length):

@@ -409,8 +409,7 @@ settings! {
         "log.dir" log_dir: Option<Vec<String>> = null, DistinctNonEmpty, ReadOnly, Yes,
             "Data directory, when log.dirs is not set.";
         "log.dirs" log_dirs: Vec<String> = "./ottla-data", DistinctNonEmpty, ReadOnly, Yes, "Data directories.";
-        "cordoned.log.dirs" cordoned_log_dirs: Vec<String> = "", Distinct, PerBroker,
-            Partly("a broker whose directories are all cordoned still gets new partitions"),
+        "cordoned.log.dirs" cordoned_log_dirs: Vec<String> = "", Distinct, PerBroker, Yes,
             "Data directories that take no new replicas.";
         "log.segment.bytes" log_segment_bytes: i32 = "1073741824", AtLeast(1048576), ClusterWide,
             Partly("bounds the size of a batch, and how much of a compacted log is active"),

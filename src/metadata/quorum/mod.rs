@@ -342,14 +342,19 @@ impl Quorum {
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => return Proposed::NotLeader,
             Err(other) => return Proposed::Unknown(other.to_string()),
         };
-        if self.published.snapshot_is_due(self.snapshot_log_bytes) {
-            // An error here means that raft has ended, which `ended` tells whom it concerns.
-            let _ = self.raft.trigger().snapshot().await;
-        }
+        self.snapshot_if_due().await;
         match outcome {
             Outcome::Applied { next } => Proposed::Applied { next },
             Outcome::Stale => Proposed::Stale,
             Outcome::NotARound => Proposed::Unknown("a round was applied as something else".into()),
+        }
+    }
+
+    /// Has the log of this node replaced by a snapshot once it is heavy enough, whether it leads or not.
+    async fn snapshot_if_due(&self) {
+        if self.published.snapshot_is_due(self.snapshot_log_bytes) {
+            // An error here means that raft has ended, which `ended` tells whom it concerns.
+            let _ = self.raft.trigger().snapshot().await;
         }
     }
 

@@ -139,7 +139,7 @@ impl RaftStateMachine<QuorumTypes> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Bytes) -> io::Result<()> {
         let image = ClusterImage::decode_snapshot(&snapshot)?;
         let value = format::encode_snapshot(meta, &snapshot);
-        self.writer.durably(vec![(format::SNAPSHOT_KEY.to_vec(), Some(value))]).await?;
+        store_snapshot(&self.writer, meta, value).await?;
         self.last_applied = meta.last_log_id;
         self.note_membership(meta.last_membership.clone());
         self.image = Arc::new(image);
@@ -176,10 +176,15 @@ impl RaftSnapshotBuilder<QuorumTypes> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let (image, meta) = (self.image.clone(), self.meta.clone());
         let (snapshot, value) = self.env.blocking(move || encode(&image, &meta)).await;
-        self.writer.durably(vec![(format::SNAPSHOT_KEY.to_vec(), Some(value))]).await?;
+        store_snapshot(&self.writer, &self.meta, value).await?;
         self.published.snapshot_bytes.store(snapshot.len() as u64, Ordering::Relaxed);
         Ok(Snapshot { meta: self.meta.clone(), snapshot })
     }
+}
+
+async fn store_snapshot(writer: &Writer, meta: &SnapshotMeta, value: Vec<u8>) -> io::Result<()> {
+    let index = meta.last_log_id.map_or(0, |id| id.index);
+    writer.snapshot(index, vec![(format::SNAPSHOT_KEY.to_vec(), Some(value))]).await
 }
 
 /// The snapshot as raft ships it, and as the disk keeps it.
