@@ -72,8 +72,21 @@ fn a_thousand_clusters_keep_every_invariant() {
     keep_every_invariant(CLUSTER_SEEDS, cluster::run);
 }
 
+/// `OTTLA_LOG=ottla=debug` prints what the brokers log of the one seed that is played.
+fn tell_all() {
+    let Ok(filter) = std::env::var("OTTLA_LOG") else { return };
+    let filter = tracing_subscriber::EnvFilter::new(filter);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .without_time()
+        .with_ansi(false)
+        .with_writer(std::io::stdout)
+        .init();
+}
+
 fn keep_every_invariant(seeds: u64, run: Run) {
     if let Some(seed) = number_in("OTTLA_SEED") {
+        tell_all();
         let report = run(seed, true).unwrap_or_else(|broken| panic!("{broken}"));
         println!("seed {seed}: {report:?}");
         return;

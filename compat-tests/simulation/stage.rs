@@ -20,6 +20,9 @@ struct Trace {
     last: VecDeque<String>,
 }
 
+/// In which epoch a broker coordinates a group, if it does.
+pub type Authority = Box<dyn Fn(usize, &str) -> Option<i32>>;
+
 /// See the file's head.
 pub struct Stage {
     load_ends_ms: u64,
@@ -29,6 +32,7 @@ pub struct Stage {
     ledger: RefCell<Ledger>,
     trace: RefCell<Trace>,
     broken: RefCell<Option<String>>,
+    authority: RefCell<Option<Authority>>,
     is_told: bool,
 }
 
@@ -43,6 +47,7 @@ impl Stage {
             ledger: RefCell::default(),
             trace: RefCell::default(),
             broken: RefCell::default(),
+            authority: RefCell::default(),
             is_told,
         }
     }
@@ -76,6 +81,17 @@ impl Stage {
         self.count_start();
         self.life.set(self.life.get() + 1);
         self.life.get()
+    }
+
+    /// There are several brokers, and not each of them is always right about groups.
+    pub fn set_authority(&self, authority: Authority) {
+        *self.authority.borrow_mut() = Some(authority);
+    }
+
+    /// In which epoch the broker at `at` coordinates `group`. A coordinator that was deposed and has not heard of it may
+    /// answer what was true before: what it says counts only if it was the present one all the time.
+    pub fn authority(&self, at: usize, group: &str) -> Option<i32> {
+        self.authority.borrow().as_ref().map_or(Some(0), |authority| authority(at, group))
     }
 
     /// True until the actors are to come to an end.

@@ -19,7 +19,8 @@ use crate::requests::{self, Named, code, version};
 use crate::stage::Stage;
 use crate::workload::{PATIENCE, WALL_START_MS};
 
-const PORT: u16 = 9092;
+/// Where brokers listen for clients.
+pub const PORT: u16 = 9092;
 
 /// Errors with which a broker says that somebody else leads, or that it has not heard of the partition yet.
 pub const ELSEWHERE: [i16; 6] = [

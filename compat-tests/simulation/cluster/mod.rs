@@ -17,15 +17,17 @@ mod workload;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
-use ottla::ids::KafkaUuid;
+use ottla::ids::{KafkaUuid, TopicIdPartition};
+use ottla::partitions::Partition;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use turmoil::Sim;
 
-use crate::checkers::TOPICS;
 use crate::checkers::settings::GivenSettings;
+use crate::checkers::{Spot, TOPICS};
 use crate::stage::Stage;
 use crate::workload::WALL_START_MS;
 use crate::world::{Broken, Report, enact, panicked};
@@ -48,6 +50,17 @@ pub struct Cluster {
     pub nodes: Vec<Rc<Node>>,
     pub lookout: RefCell<Lookout>,
     pub settings: RefCell<GivenSettings>,
+}
+
+impl Cluster {
+    /// The replica that a node has of a partition now; nobody's if it has none.
+    pub fn replica(&self, node: usize, spot: Spot) -> Weak<Partition> {
+        let known = self.stage.ledger().topics.known(spot.0);
+        let id = known.map(|topic| TopicIdPartition { topic: topic.id.into(), partition: spot.1 });
+        let services = self.nodes[node].services();
+        let hosted = id.zip(services).and_then(|(id, services)| services.partitions.hosted(id).ok());
+        hosted.map_or_else(Weak::new, |hosted| Arc::downgrade(&hosted))
+    }
 }
 
 /// Plays one seed to its end. With `is_told` the trace is printed.
@@ -91,6 +104,11 @@ impl World {
         let faults = plan.faults.iter().cloned().collect();
         let lookout = RefCell::new(Lookout::new(nodes.len()));
         let cluster = Rc::new(Cluster { stage, plan, nodes, lookout, settings: RefCell::default() });
+        let weak = Rc::downgrade(&cluster);
+        cluster.stage.set_authority(Box::new(move |node, group| {
+            let cluster = weak.upgrade()?;
+            cluster.lookout.borrow().coordinates(&cluster, node, group)
+        }));
         World { sim, seed, cluster, faults, looked_ms: 0, down: VecDeque::new(), paused: VecDeque::new() }
     }
 

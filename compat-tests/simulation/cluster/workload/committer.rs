@@ -14,8 +14,8 @@ use crate::requests::{self, code, text, topic_name, version};
 use crate::stage::note;
 use crate::workload::committer::COORDINATOR_ERRORS;
 
-/// Groups that only commit.
-pub const GROUPS: [&str; 2] = ["solo-a", "solo-b"];
+/// A group of members, and two that only commit.
+pub const GROUPS: [&str; 3] = ["team", "solo-a", "solo-b"];
 
 /// Runs until the load is over.
 pub async fn run(mut caller: Caller, group: &'static str) {
@@ -81,15 +81,14 @@ async fn commit(caller: &mut Caller, node: usize, group: &'static str, spot: Spo
 /// it may answer what was true before: only the present one's answer counts.
 async fn fetch(caller: &mut Caller, node: usize, group: &'static str) -> Option<()> {
     let sent = caller.stage.ledger().groups.now();
-    let coordinates = caller.cluster.lookout.borrow().coordinates(&caller.cluster, node, group);
+    let authority = caller.stage.authority(node, group);
     let answer = caller.ask(node, version::OFFSET_FETCH, requests::offset_fetch(group)).await?;
     if answer.groups.first().is_none_or(|group| group.error_code != code::NONE) {
         let code = answer.groups.first().map_or(-1, |group| group.error_code);
         caller.expect("OffsetFetch", code, &COORDINATOR_ERRORS);
         return None;
     }
-    let still = caller.cluster.lookout.borrow().coordinates(&caller.cluster, node, group);
-    if coordinates.is_some() && coordinates == still {
+    if authority.is_some() && authority == caller.stage.authority(node, group) {
         judge(caller, group, sent, &answer);
     }
     Some(())

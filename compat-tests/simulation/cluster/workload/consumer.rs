@@ -4,8 +4,10 @@
 //! anew. What it answers to ListOffsets may not (KIP-207).
 
 use std::collections::BTreeMap;
+use std::sync::Weak;
 
 use kafka_protocol::messages::fetch_response::PartitionData;
+use ottla::partitions::Partition;
 use rand::Rng;
 
 use crate::checkers::Spot;
@@ -16,12 +18,15 @@ use crate::stage::note;
 
 const LATEST: i64 = -1;
 
-/// Of one broker in one life.
-type Place = (usize, u32, Spot);
+/// What one replica has said so far.
+struct Said {
+    replica: Weak<Partition>,
+    floor: Floor,
+}
 
 struct Reader {
     caller: Caller,
-    floors: BTreeMap<Place, Floor>,
+    said: BTreeMap<(usize, Spot), Said>,
     positions: BTreeMap<Spot, i64>,
 }
 
@@ -30,7 +35,7 @@ pub async fn run(mut caller: Caller) {
     if !caller.topics_exist().await {
         return;
     }
-    let mut reader = Reader { caller, floors: BTreeMap::new(), positions: BTreeMap::new() };
+    let mut reader = Reader { caller, said: BTreeMap::new(), positions: BTreeMap::new() };
     while reader.caller.stage.is_loading() {
         let spot = reader.caller.spot();
         let anybody = reader.caller.somebody();
@@ -51,8 +56,15 @@ pub async fn run(mut caller: Caller) {
 }
 
 impl Reader {
-    fn place(&self, node: usize, spot: Spot) -> Place {
-        (node, self.caller.cluster.nodes[node].life(), spot)
+    /// What the replica that `node` has now has said. Another life of it, or another replica, may know less.
+    fn said(&mut self, node: usize, spot: Spot) -> &mut Said {
+        let replica = self.caller.cluster.replica(node, spot);
+        let fresh = || Said { replica: replica.clone(), floor: Floor::default() };
+        let said = self.said.entry((node, spot)).or_insert_with(fresh);
+        if !said.replica.ptr_eq(&replica) {
+            *said = fresh();
+        }
+        said
     }
 
     async fn follow(&mut self, node: usize, spot: Spot) {
@@ -70,16 +82,19 @@ impl Reader {
             isolation: rng.random_range(0..=1),
             session: (0, -1),
         };
-        let (topic, place) = (self.caller.named(spot.0), self.place(node, spot));
-        let floor = self.floors.get(&place).copied().unwrap_or_default();
+        let topic = self.caller.named(spot.0);
+        let (replica, floor) = {
+            let said = self.said(node, spot);
+            (said.replica.clone(), said.floor)
+        };
         let request = requests::fetch(how, &[(topic, spot.1, from)]);
         let Some(answer) = self.caller.ask(node, topic.fetch_version(), request).await else { return from };
         self.caller.expect("a fetch", answer.error_code, &[&[code::NONE][..], &ELSEWHERE].concat());
         let partition = answer.responses.into_iter().next().and_then(|topic| topic.partitions.into_iter().next());
         let Some(partition) = partition else { return from };
-        // Another life of the broker may know less.
-        let floor = if place == self.place(node, spot) { floor } else { Floor::default() };
-        match self.take(place, FetchAsked { from, floor, alone: true }, partition) {
+        let is_same = self.said(node, spot).replica.ptr_eq(&replica);
+        let floor = if is_same { floor } else { Floor::default() };
+        match self.take(node, spot, FetchAsked { from, floor, alone: true }, partition) {
             Ok(Some(next)) => next,
             Ok(None) => {
                 self.caller.refresh().await;
@@ -94,8 +109,13 @@ impl Reader {
     }
 
     /// Judges an answer and returns where to go on; `None` if it is to be asked elsewhere.
-    fn take(&mut self, place: Place, asked: FetchAsked, partition: PartitionData) -> Result<Option<i64>, String> {
-        let (node, _, spot) = place;
+    fn take(
+        &mut self,
+        node: usize,
+        spot: Spot,
+        asked: FetchAsked,
+        partition: PartitionData,
+    ) -> Result<Option<i64>, String> {
         let stage = self.caller.stage.clone();
         match partition.error_code {
             code::NONE => {}
@@ -120,7 +140,7 @@ impl Reader {
         let next = answer.records.last().map_or(asked.from, |last| last.offset + 1);
         note!(self.caller, "{spot:?} read {}..{next} below {} at {}", asked.from, answer.high_watermark, node + 1);
         stage.ledger().log(spot).fetched(asked, &answer)?;
-        let floor = self.floors.entry(place).or_default();
+        let floor = &mut self.said(node, spot).floor;
         floor.high_watermark = floor.high_watermark.max(answer.high_watermark);
         floor.log_start = floor.log_start.max(answer.log_start);
         Ok(Some(next))

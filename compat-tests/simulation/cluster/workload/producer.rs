@@ -11,6 +11,7 @@ use crate::checkers::Spot;
 use crate::checkers::log::Kind;
 use crate::cluster::DRAIN_MS;
 use crate::cluster::caller::{Caller, ELSEWHERE};
+use crate::cluster::plan::NODES;
 use crate::requests::{self, code, version};
 use crate::stage::note;
 use crate::workload::PATIENCE;
@@ -20,11 +21,14 @@ use crate::workload::PATIENCE;
 struct Batch {
     bytes: Bytes,
     values: Vec<Bytes>,
+    /// Its place among the batches of its lane.
+    number: u64,
 }
 
 /// What a producer knows of one partition.
 #[derive(Default)]
 struct Lane {
+    next_number: u64,
     next_sequence: i32,
     pending: VecDeque<Batch>,
     last: Option<Batch>,
@@ -121,7 +125,7 @@ pub async fn run_plain(caller: Caller) {
         let spot = producer.caller.spot();
         let values = producer.values(spot, Kind::Plain);
         let bytes = requests::batch(producer.caller.wall_ms(), None, &values);
-        let batch = Batch { bytes, values };
+        let batch = Batch { bytes, values, number: 0 };
         for _ in 0..producer.caller.rng.random_range(1..=2) {
             match producer.send(spot, -1, &batch).await {
                 Answer::At(base) => {
@@ -146,7 +150,7 @@ pub async fn run_weak(caller: Caller) {
         let spot = producer.caller.spot();
         let values = producer.values(spot, Kind::Plain);
         let bytes = requests::batch(producer.caller.wall_ms(), None, &values);
-        match producer.send(spot, 1, &Batch { bytes, values }).await {
+        match producer.send(spot, 1, &Batch { bytes, values, number: 0 }).await {
             Answer::Refused(code) => producer.caller.expect("a batch with acks=1", code, &retriable()),
             Answer::At(_) | Answer::Lost => {}
         }
@@ -211,16 +215,20 @@ impl Sure {
         }
     }
 
-    /// Adds a batch to what is under way, if there is room.
+    /// Adds a batch to what is under way, if there is room. Brokers know the last five of a producer: one that is not
+    /// answered must not fall out of those.
     fn add(&mut self, spot: Spot) {
-        if self.lanes.entry(spot).or_default().pending.len() >= 3 {
+        let lane = self.lanes.entry(spot).or_default();
+        let since = lane.pending.front().map_or(0, |oldest| lane.next_number - oldest.number);
+        if lane.pending.len() >= 3 || since >= 5 {
             return;
         }
         let values = self.producer.values(spot, Kind::Idempotent);
         let lane = self.lanes.entry(spot).or_default();
         let bytes = requests::batch(self.producer.caller.wall_ms(), Some((self.id, lane.next_sequence)), &values);
         lane.next_sequence += values.len() as i32;
-        lane.pending.push_back(Batch { bytes, values });
+        lane.pending.push_back(Batch { bytes, values, number: lane.next_number });
+        lane.next_number += 1;
     }
 
     /// Sends everything under way in order, without waiting in between, and then reads the answers.
@@ -259,7 +267,8 @@ impl Sure {
                     if !unsettled.is_empty() {
                         allowed.push(code::OUT_OF_ORDER);
                     }
-                    self.producer.caller.expect("a batch in sequence", code, &allowed);
+                    let what = format!("batch {} in sequence for {spot:?} at {}", batch.number, NODES[node]);
+                    self.producer.caller.expect(&what, code, &allowed);
                     unsettled.push_back(batch);
                 }
                 Answer::Lost => unsettled.push_back(batch),
