@@ -17,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -69,6 +70,23 @@ struct Inner {
     net: Arc<dyn Net>,
     tasks: Mutex<Vec<AbortHandle>>,
     simulated: bool,
+    gate: Arc<Mutex<Gate>>,
+}
+
+/// Holds the tasks of a simulated process back while it is closed.
+#[derive(Default)]
+struct Gate {
+    is_closed: bool,
+    waiting: Vec<Waker>,
+}
+
+impl Gate {
+    fn holds(&mut self, task: &Waker) -> bool {
+        if self.is_closed {
+            self.waiting.push(task.clone());
+        }
+        self.is_closed
+    }
 }
 
 /// Time, randomness, tasks and sockets of one broker process. Cheap to clone.
@@ -88,7 +106,7 @@ impl Env {
 
     fn build(wall: Wall, rng: ChaCha12Rng, net: Arc<dyn Net>, simulated: bool) -> Env {
         let tasks = Mutex::new(Vec::new());
-        Env(Arc::new(Inner { wall, rng: Mutex::new(rng), net, tasks, simulated }))
+        Env(Arc::new(Inner { wall, rng: Mutex::new(rng), net, tasks, simulated, gate: Arc::default() }))
     }
 
     /// Monotonic now.
@@ -128,13 +146,43 @@ impl Env {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let handle = tokio::spawn(future);
+        let handle = match self.0.simulated {
+            true => self.spawn_gated(future),
+            false => tokio::spawn(future),
+        };
         let mut tasks = self.0.tasks.lock();
         if tasks.len() >= 1024 && tasks.len().is_power_of_two() {
             tasks.retain(|task| !task.is_finished());
         }
         tasks.push(handle.abort_handle());
         handle
+    }
+
+    fn spawn_gated<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (gate, mut future) = (self.0.gate.clone(), Box::pin(future));
+        tokio::spawn(std::future::poll_fn(move |context| {
+            let is_held = gate.lock().holds(context.waker());
+            if is_held { Poll::Pending } else { future.as_mut().poll(context) }
+        }))
+    }
+
+    /// Stops every task of a simulated process where it is, as SIGSTOP does: time goes on, and nothing is done.
+    pub fn pause(&self) {
+        self.0.gate.lock().is_closed = true;
+    }
+
+    /// Has them go on.
+    pub fn resume(&self) {
+        let waiting = {
+            let mut gate = self.0.gate.lock();
+            gate.is_closed = false;
+            std::mem::take(&mut gate.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Aborts every task spawned through this `Env`: the end of a process, for tests that crash a broker.

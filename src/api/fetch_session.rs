@@ -92,7 +92,9 @@ impl Session {
         let Some(&place) = self.places.get(key) else { return true };
         let Some(entry) = self.order.get_mut(&place) else { return true };
         let told = Told { high_watermark: news.high_watermark, log_start: news.log_start };
-        let changed = news.has_records || news.is_special || entry.told != Some(told);
+        // A follower may have dropped what it was told, because its role had just changed.
+        let is_behind = entry.wanted.high_watermark < news.high_watermark;
+        let changed = news.has_records || news.is_special || is_behind || entry.told != Some(told);
         entry.told = (!news.is_error).then_some(told);
         if news.has_records
             && let Some(entry) = self.order.remove(&place)
@@ -326,6 +328,11 @@ mod tests {
         let error = News { is_error: true, is_special: true, ..news(4, false) };
         assert!(session.lock().tell(&key(1), &error));
         assert!(session.lock().tell(&key(1), &news(4, false)), "after an error everything is news");
+        let follower = Wanted { high_watermark: 3, ..wanted(0) };
+        session.lock().put(key(1), follower);
+        assert!(session.lock().tell(&key(1), &news(4, false)), "a follower says that it has not heard");
+        session.lock().put(key(1), Wanted { high_watermark: 4, ..follower });
+        assert!(!session.lock().tell(&key(1), &news(4, false)), "now it has");
         let next = sessions.begin(ask(77, 1, vec![], vec![])).ok().unwrap();
         let order: Vec<i32> = next.wanted.iter().map(|(key, _)| key.partition).collect();
         assert_eq!(order, vec![1, 0]);

@@ -378,6 +378,11 @@ impl Partition {
         self.core.lock().offsets().ok()
     }
 
+    /// Everything below is on this replica's stable storage, whatever its role; for whoever looks in from outside.
+    pub fn durable_end(&self) -> Offset {
+        self.core.lock().durable_end
+    }
+
     /// Bytes and chunks of the log, for metrics and DescribeLogDirs.
     pub fn size(&self) -> (u64, usize) {
         self.core.lock().log.as_ref().map_or((0, 0), |log| (log.bytes(), log.chunks()))
@@ -635,6 +640,7 @@ impl Core {
             Role::Offline(code) => return Err(code),
         };
         match known {
+            _ if sabotage::on("epoch-not-fenced") => Ok(()),
             -1 => Ok(()),
             older if older < epoch => Err(ErrorCode::FencedLeaderEpoch),
             newer if newer > epoch => Err(ErrorCode::UnknownLeaderEpoch),
@@ -647,7 +653,7 @@ impl Core {
         let offsets = self.offsets()?;
         let log = self.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
         // Before the offset is looked at: a reader whose log is longer than this one must learn where they part.
-        if ask.last_fetched_epoch >= 0 {
+        if ask.last_fetched_epoch >= 0 && !sabotage::on("divergence-ignored") {
             let (epoch, end_offset) = log.epochs().end_offset_for(ask.last_fetched_epoch, offsets.log_end);
             if epoch < 0 || end_offset < 0 {
                 return Err(ErrorCode::OffsetOutOfRange);

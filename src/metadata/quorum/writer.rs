@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::env::Env;
 use crate::metadata::quorum::store::{MetaStore, Write};
+use crate::sabotage;
 
 /// Jobs that may wait; a further one waits for a place.
 const JOBS_MAX: usize = 1024;
@@ -98,7 +100,7 @@ async fn run(
         let mut writes = Vec::new();
         let mut sync = false;
         for job in &mut jobs {
-            sync |= job.sync;
+            sync |= job.sync && !sabotage::on("metadata-unsynced");
             if job.snapshot.is_some_and(|index| index < newest_snapshot) {
                 continue;
             }
@@ -108,6 +110,10 @@ async fn run(
         if failure.is_none() {
             let store = store.clone();
             *busy_since.lock() = Some(env.now());
+            let delay_us = store.delay_max().as_micros() as u64;
+            if delay_us > 0 {
+                env.sleep(Duration::from_micros(env.random_below(delay_us))).await;
+            }
             failure = env.blocking(move || store.put_many(writes, sync)).await.err();
             *busy_since.lock() = None;
             if let Some(failure) = &failure {

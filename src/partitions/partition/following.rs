@@ -175,6 +175,9 @@ impl Partition {
                 (_, end) => end.min(log_end),
             }
         };
+        if sabotage::on("cut-too-far") {
+            return self.cut_to(at, to.min(at.high_watermark - 1).max(0)).await;
+        }
         self.cut_to(at, to.max(0)).await
     }
 

@@ -18,6 +18,7 @@ use crate::metadata::{Altered, PartitionRegistration};
 use crate::partitions::replicas::{FollowerFetch, IsrProposal, Millis, Replicas, Settled, Terms};
 use crate::partitions::throttle;
 use crate::partitions::waiters::{Commit, FetchWait};
+use crate::sabotage;
 
 /// Whether what a follower copies is limited (`leader.replication.throttled.replicas`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,7 +78,9 @@ impl Partition {
         let partition = self.clone();
         let log = core.log.as_mut()?;
         let log_end = log.log_end();
-        if log.begin_epoch(epoch, move |fate| partition.written(None, fate)).is_err() {
+        if !sabotage::on("epoch-not-begun")
+            && log.begin_epoch(epoch, move |fate| partition.written(None, fate)).is_err()
+        {
             core.resign(ErrorCode::KafkaStorageError);
             return None;
         }
@@ -261,6 +264,7 @@ impl Partition {
     ) -> BoxFuture<'static, Commit> {
         let (partition, env) = (self.clone(), self.env.clone());
         // Registered before this returns, so that the wait cannot miss what it waits for.
+        let all = all && !sabotage::on("acks-all-of-one");
         let reached = if all { self.committed(epoch, end) } else { self.synced(end) };
         Box::pin(async move {
             env.timeout(timeout, reached).await.unwrap_or(Err(ErrorCode::RequestTimedOut))?;
