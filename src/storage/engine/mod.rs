@@ -21,6 +21,7 @@ mod reads;
 mod rocks;
 mod rocks_files;
 mod row_changes;
+mod runs;
 mod values;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -232,6 +232,7 @@ fn placed_row(place: Place) -> [u8; 1 + Place::BYTES] {
 }
 
 /// What a row of a batch holds.
+#[derive(Clone)]
 pub(super) enum Held {
     Inline(Bytes),
     At(Place),

@@ -22,6 +22,7 @@ use rocksdb::{
 
 use super::full::{Failure, Fullness, patiently};
 use super::pending::{self, Held, Pending, is_puts, place_of};
+use super::runs::{RUN_ROWS_MAX, Run, Runs};
 use super::values::{FileNumber, Place, Position, ValueLog, ValueSettings};
 use super::{EngineOptions, Op, Poisoned, Write};
 use crate::env::Env;
@@ -50,6 +51,8 @@ const READ_SPAN_MAX: u64 = 8 << 20;
 /// What such a read gives in any case. The first batch may lie before what was asked for, so there is a second.
 const SPAN_ROWS_MIN: usize = 2;
 const SPAN_BYTES_MIN: usize = 64 << 10;
+/// How many times as many rows as were wanted are looked up for the next reads.
+const LOOK_AHEAD: usize = 3;
 /// Bytes moved per write by a reclaim: what producers may have to wait behind.
 const MOVE_BYTES_MAX: usize = 1 << 20;
 
@@ -101,6 +104,7 @@ struct Inner {
     rows: DB,
     values: ValueLog,
     pending: Mutex<Pending>,
+    runs: Runs,
     unflushed: AtomicU64,
     unflushed_rows: AtomicU64,
     /// Groups are synced by themselves.
@@ -166,6 +170,7 @@ impl Store {
             rows,
             values,
             pending,
+            runs: Runs::default(),
             unflushed,
             unflushed_rows: AtomicU64::new(0),
             sync: settings.sync,
@@ -207,6 +212,7 @@ impl Store {
         } else {
             let write = || self.0.rows.write_opt(WriteBatch::from_data(&rows), &unlogged());
             patiently(wait, || write().map_err(failure("write")))?;
+            self.0.runs.outdate();
         }
         let row_bytes = rows.len() as u64;
         let row_bytes = self.0.unflushed_rows.fetch_add(row_bytes, Ordering::Relaxed) + row_bytes;
@@ -341,10 +347,34 @@ impl Store {
         visit: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), Poisoned> {
         let outcome = Ok(true);
-        let (rows, begin, seen) = (Vec::new(), None, (0, 0));
-        let mut ahead = Ahead { store: self, rows, bytes: 0, bytes_max, span_max, begin, seen, visit, outcome };
-        self.visit_rows(Family::Batches, range, floor_of, &mut |key, row| ahead.row(key, row))?;
+        let (rows, begin, seen, left) = (Vec::new(), None, (0, 0), Some(Run::new()));
+        let mut ahead = Ahead { store: self, rows, bytes: 0, bytes_max, span_max, begin, seen, visit, outcome, left };
+        let generation = self.0.runs.generation();
+        let mut known = floor_of.and_then(|at| self.0.runs.take(&at)).unwrap_or_default();
+        let mut last = None;
+        while let Some(&(key, place)) = known.front().filter(|(key, _)| *key < range.1)
+            && ahead.goes_on()
+        {
+            known.pop_front();
+            last = Some(key);
+            ahead.row(key, Held::At(place));
+        }
+        let is_all = ahead.goes_on() && !known.is_empty();
+        known.into_iter().for_each(|(key, place)| ahead.leave(key, &Held::At(place)));
+        if ahead.goes_on() && !is_all {
+            let range = (last.unwrap_or(range.0), range.1);
+            let floor_of = if last.is_none() { floor_of } else { None };
+            self.visit_rows(Family::Batches, range, floor_of, &mut |key, row| {
+                if last.is_none_or(|last| last.as_slice() != key) {
+                    ahead.encoded_row(key, row);
+                }
+                ahead.goes_on() || ahead.looks_on()
+            })?;
+        }
         ahead.show();
+        if let (Some(_), Some(left)) = (floor_of, ahead.left.take()) {
+            self.0.runs.keep(generation, left);
+        }
         ahead.outcome.map(drop)
     }
 
@@ -502,27 +532,52 @@ struct Ahead<'a> {
     visit: &'a mut dyn FnMut(&[u8], Bytes) -> bool,
     /// Whether to go on.
     outcome: Result<bool, Poisoned>,
+    /// Rows behind those that were wanted, without a gap; `None` once there is one that names no place.
+    left: Option<Run>,
 }
 
 impl Ahead<'_> {
-    fn row(&mut self, key: &[u8], row: &[u8]) -> bool {
+    fn encoded_row(&mut self, key: &[u8], row: &[u8]) {
         match (Key::from_slice(key), Held::of(row)) {
-            (Some(key), Ok(held)) => {
-                if self.is_too_far(&held) {
-                    return false;
-                }
-                self.bytes += held.bytes();
-                self.seen = (self.seen.0 + 1, self.seen.1 + held.bytes());
-                self.rows.push((key, held));
-            }
+            (Some(key), Ok(held)) => self.row(key, held),
             (None, _) => self.outcome = Err(Poisoned("malformed key of a batch".into())),
             (_, Err(poison)) => self.outcome = Err(poison),
         }
-        if self.outcome.is_ok() && self.bytes >= self.bytes_max {
+    }
+
+    fn row(&mut self, key: Key, held: Held) {
+        if self.goes_on() && self.is_too_far(&held) {
+            self.show();
+            self.outcome = self.outcome.clone().map(|_| false);
+        }
+        if !self.goes_on() {
+            return self.leave(key, &held);
+        }
+        self.bytes += held.bytes();
+        self.seen = (self.seen.0 + 1, self.seen.1 + held.bytes());
+        self.rows.push((key, held));
+        if self.bytes >= self.bytes_max {
             self.show();
             self.bytes_max = (self.bytes_max * 2).min(SCAN_BYTES_MAX);
         }
+    }
+
+    fn goes_on(&self) -> bool {
         self.outcome == Ok(true)
+    }
+
+    /// True if further rows are worth a look, for the next read: who reads much goes on reading.
+    fn looks_on(&self) -> bool {
+        let left = self.left.as_ref().filter(|_| self.span_max < u64::MAX && self.outcome.is_ok());
+        left.is_some_and(|left| left.len() < RUN_ROWS_MAX.min(LOOK_AHEAD * self.seen.0))
+    }
+
+    fn leave(&mut self, key: Key, held: &Held) {
+        match (held, &mut self.left) {
+            (Held::At(place), Some(left)) => left.push_back((key, *place)),
+            (Held::Inline(_), left) => *left = None,
+            (_, None) => {}
+        }
     }
 
     fn is_too_far(&mut self, held: &Held) -> bool {
@@ -547,8 +602,9 @@ impl Ahead<'_> {
         });
         let places: Vec<Place> = placed.collect();
         let mut read = self.store.0.values.read(&places).map_err(io_failed("read a batch"))?.into_iter();
-        for (key, held) in self.rows.drain(..) {
-            let value = match held {
+        let mut rows = std::mem::take(&mut self.rows).into_iter();
+        while let Some((key, held)) = rows.next() {
+            let value = match held.clone() {
                 Held::Inline(batch) => Some(batch),
                 // If the file went after the rows were read, the batch was moved meanwhile, or deleted.
                 Held::At(_) => match read.next().flatten() {
@@ -559,6 +615,7 @@ impl Ahead<'_> {
             if let Some(value) = value
                 && !(self.visit)(key.as_slice(), value)
             {
+                std::iter::once((key, held)).chain(rows).for_each(|(key, held)| self.leave(key, &held));
                 return Ok(false);
             }
         }

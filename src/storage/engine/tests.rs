@@ -1,5 +1,6 @@
 //! RocksDB and its in-memory twin are driven with the same operations, reopened together, and must agree.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex as SyncMutex;
@@ -166,6 +167,70 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(run(steps));
     }
+}
+
+/// Reads as a consumer at `from` does: some kilobytes, then again from where those end.
+fn read_on(engine: &Engine, from: i64, end: i64) -> Vec<(i64, u8)> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    let range = (keys::batch(1, 0), keys::batch(1, end));
+    let visit = &mut |key: &[u8], value: Bytes| {
+        let base = keys::base_of_batch(1, key).unwrap();
+        let fits = bytes + value.len() <= 12_000;
+        if fits && base >= from {
+            bytes += value.len();
+            found.push((base, value[0]));
+        }
+        fits
+    };
+    engine.batches_from_floor(range, keys::batch(1, from), 12_000, visit).unwrap();
+    found
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_on_finds_every_row() {
+    let env = Env::simulated(1, 0, crate::env::memory::MemoryNetwork::new().host("reader"));
+    let root = tempfile::tempdir().unwrap();
+    let engine = Engine::open(&Env::real(), root.path(), &OPTIONS).unwrap();
+    let (mut model, mut end, mut at, mut passed) = (BTreeMap::new(), 0, 0, 0);
+    for step in 0..1500u32 {
+        let mut write = Write::new();
+        match env.random_below(40) {
+            // A truncation, and other batches where those were.
+            0 => {
+                let to = end - (env.random_below(30) as i64).min(end);
+                write.delete_range(Family::Batches, (keys::batch(1, to), keys::batch(1, end)));
+                model.retain(|base, _| *base < to);
+                end = to;
+            }
+            1 => {
+                let start = env.random_below(end as u64 / 2 + 1) as i64;
+                write.delete_range(Family::Batches, (keys::batch(1, 0), keys::batch(1, start)));
+                model.retain(|base, _| *base >= start);
+            }
+            2 => engine.reclaim(u64::MAX).unwrap(),
+            3..12 => {
+                for _ in 0..env.random_below(30) {
+                    let bytes = if env.random_below(200) == 0 { 20 } else { 700 };
+                    write.put(Family::Batches, keys::batch(1, end), Bytes::from(vec![step as u8; bytes]));
+                    model.insert(end, step as u8);
+                    end += 1 + (env.random_below(20) == 0) as i64;
+                }
+            }
+            _ => {
+                let found = read_on(&engine, at, end);
+                let expected: Vec<(i64, u8)> = model.range(at..).map(|(base, fill)| (*base, *fill)).collect();
+                assert_eq!(found, expected[..found.len()], "step {step}");
+                assert_eq!(found.is_empty(), expected.is_empty(), "step {step}");
+                passed += found.len();
+                at = found.last().map_or_else(|| env.random_below(end as u64 + 1) as i64, |(base, _)| base + 1);
+            }
+        }
+        if !write.ops.is_empty() {
+            engine.write(write).await.unwrap();
+        }
+    }
+    assert!(passed > 5_000, "{passed}");
+    engine.close(true);
 }
 
 fn put(base: i64) -> Write {
