@@ -67,11 +67,17 @@ pub struct Neighbours {
     /// What followers copy from here, and what is copied from leaders.
     pub outgoing: Throttle,
     pub incoming: Throttle,
+    /// What is copied between directories of this broker.
+    pub moves: Throttle,
     active: ArcSwap<ActiveBrokers>,
     /// Partitions with an ISR change to propose.
     pub proposing: IdQueue,
     /// Partitions that are not in the directory in which the controller believes them.
     pub misplaced: IdQueue,
+    /// Partitions that are to move to another directory.
+    pub moving: IdQueue,
+    /// A log was deleted: its space may come back.
+    pub freed: Notify,
 }
 
 impl Neighbours {
@@ -83,9 +89,12 @@ impl Neighbours {
             figures: ReplicationFigures::default(),
             outgoing: Throttle::default(),
             incoming: Throttle::default(),
+            moves: Throttle::default(),
             active: ArcSwap::default(),
             proposing: IdQueue::default(),
             misplaced: IdQueue::default(),
+            moving: IdQueue::default(),
+            freed: Notify::new(),
         })
     }
 

@@ -14,12 +14,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::found::{Found, Open};
 use super::log_dirs::absolute;
 use super::replicas::ActiveBrokers;
 use super::{Assumed, Partition, PartitionEvent, Partitions};
 use crate::config::{Config, TopicSettings};
 use crate::env::Env;
-use crate::ids::{KafkaUuid, TopicId, TopicIdPartition, TopicName};
+use crate::ids::{KafkaUuid, PartitionIndex, TopicId, TopicIdPartition, TopicName};
 use crate::metadata::{ClusterImage, PartitionRegistration, ResourceKind, Settings, TopicChanges, Topics, directory};
 use crate::storage::dirs::DataDir;
 use crate::storage::log::PartitionLog;
@@ -35,8 +36,8 @@ pub struct Reconciler {
     events: Vec<PartitionEvent>,
     /// This life of the broker, until an image has it.
     awaited: Option<KafkaUuid>,
-    /// Logs found on disk and not yet hosted.
-    found: BTreeMap<TopicIdPartition, PartitionLog>,
+    /// Logs found on disk and not yet hosted; several of a partition that was moving between directories.
+    found: BTreeMap<TopicIdPartition, Vec<PartitionLog>>,
     /// Whether partitions of the next image may have logs that were not found.
     missing: bool,
     /// Overrides that each topic was last configured with, and the resulting settings.
@@ -57,10 +58,10 @@ impl Reconciler {
         config: Arc<ArcSwap<Config>>,
         incarnation: KafkaUuid,
     ) -> Result<Reconciler, String> {
-        let mut found = BTreeMap::new();
+        let mut found: BTreeMap<TopicIdPartition, Vec<PartitionLog>> = BTreeMap::new();
         for directory in &partitions.0.directories {
             match directory.logs() {
-                Ok(logs) => found.extend(logs.into_iter().map(|log| (log.id(), log))),
+                Ok(logs) => logs.into_iter().for_each(|log| found.entry(log.id()).or_default().push(log)),
                 Err(poison) => directory.engine().give_up(poison),
             }
         }
@@ -180,6 +181,7 @@ impl Reconciler {
             }
         };
         let assigned = registration.directory(self.partitions.node());
+        partition.is_assigned(assigned);
         if partition.directory().is_some_and(|here| here != assigned) {
             self.partitions.neighbours().misplaced.add(id);
         }
@@ -197,19 +199,43 @@ impl Reconciler {
         assigned: KafkaUuid,
         settings: &Arc<TopicSettings>,
     ) -> Partition {
-        let stored = self.found.remove(&id).or_else(|| {
-            let home = if directory::is_reserved(assigned) {
-                if self.missing { None } else { self.roomiest() }
-            } else {
-                // The log lies, or is to lie, in a directory that is not there any more: it is offline.
-                self.healthy().find(|directory| directory.id == assigned)
-            };
-            self.begin_log(id, topic, home?)
-        });
+        let Found { log, future, left, junk, unknown } = self.found_of(id);
+        destroy(junk, "deleting a copy of a log that is of no use");
+        let stored = log.or_else(|| self.begin_log(id, topic, self.home_of(topic, id.partition, assigned, unknown)?));
         let neighbours = self.partitions.neighbours();
         match stored {
-            Some(log) => Partition::host(&self.env, neighbours, topic.clone(), log, settings.clone()),
+            Some(log) => {
+                let logs = (log, future, left);
+                Partition::take_up(&self.env, neighbours, topic.clone(), logs, settings.clone())
+            }
             None => Partition::lost(&self.env, neighbours, id, topic.clone(), settings.clone()),
+        }
+    }
+
+    fn found_of(&mut self, id: TopicIdPartition) -> Found {
+        let Some(logs) = self.found.remove(&id) else { return Found::default() };
+        let directories = self.healthy().map(|directory| directory.id).collect();
+        Found::sort_out(logs, &Open { directories, some_missing: self.missing })
+    }
+
+    /// Where a log is to be begun that was not found; `None` if it may be somewhere else.
+    fn home_of(
+        &self,
+        topic: &TopicName,
+        index: PartitionIndex,
+        assigned: KafkaUuid,
+        unknown: bool,
+    ) -> Option<&Arc<DataDir>> {
+        if unknown {
+            return None;
+        }
+        let find = |id: KafkaUuid| self.healthy().find(|directory| directory.id == id);
+        let wished = self.partitions.take_wish(topic, index).and_then(find);
+        if directory::is_reserved(assigned) {
+            if self.missing { None } else { wished.or_else(|| self.roomiest()) }
+        } else {
+            // If it is not there any more, the log lay, or was to lie, in it: it is offline.
+            find(assigned).map(|home| wished.unwrap_or(home))
         }
     }
 
@@ -244,17 +270,23 @@ impl Reconciler {
             deleted = true;
             self.events.push(PartitionEvent::Gone(partition));
         }
-        for (_, log) in std::mem::take(&mut self.found) {
-            let id = log.id();
-            tracing::info!(log = ?id, "deleting the log of a deleted topic");
-            if let Err(poison) = log.destroy() {
-                tracing::warn!(log = ?id, %poison, "the log of a deleted topic stays until the next start");
-            }
+        for (_, logs) in std::mem::take(&mut self.found) {
+            destroy(logs, "deleting the log of a deleted topic");
             deleted = true;
         }
         if deleted {
             let (env, partitions) = (self.env.clone(), self.partitions.clone());
             self.env.spawn(async move { partitions.reclaim(&env).await });
+        }
+    }
+}
+
+fn destroy(logs: Vec<PartitionLog>, why: &str) {
+    for log in logs {
+        let id = log.id();
+        tracing::info!(log = ?id, why);
+        if let Err(poison) = log.destroy() {
+            tracing::warn!(log = ?id, %poison, "a log that nobody needs stays until the next start");
         }
     }
 }

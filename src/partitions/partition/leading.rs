@@ -76,8 +76,8 @@ impl Partition {
         let epoch = registration.leader_epoch;
         let partition = self.clone();
         let log = core.log.as_mut()?;
-        let log_end = log.log_end();
-        if log.begin_epoch(epoch, move |fate| partition.written(None, fate)).is_err() {
+        let (log_end, directory) = (log.log_end(), log.directory());
+        if log.begin_epoch(epoch, move |fate| partition.written(directory, None, fate)).is_err() {
             core.resign(ErrorCode::KafkaStorageError);
             return None;
         }
