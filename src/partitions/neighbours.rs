@@ -47,9 +47,8 @@ impl IdQueue {
         loop {
             {
                 let mut ids = self.ids.lock();
-                let taken: Vec<_> = ids.iter().take(count_max).copied().collect();
+                let taken: Vec<_> = std::iter::from_fn(|| ids.pop_first()).take(count_max).collect();
                 if !taken.is_empty() {
-                    ids.retain(|id| taken.binary_search(id).is_err());
                     return taken;
                 }
             }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::reading::ReadFailure;
-use super::{Batches, ColdRead, LogHome, PartitionLog};
+use super::{Batches, CHUNK_BYTES, ColdRead, LogHome, PartitionLog};
 use crate::error::ErrorCode;
 use crate::ids::{KafkaUuid, Offset, ProducerId, TopicIdPartition, WallMillis};
 use crate::records::{BatchHeader, NO_TIMESTAMP};
@@ -184,7 +184,14 @@ impl PartitionLog {
 
     /// Everything that a copy lacks from `from` on, if it is little and in memory.
     pub fn rest(&self, from: Offset) -> Option<Copied> {
-        let to = self.state.log_end;
+        let (to, mut bytes) = (self.state.log_end, 0);
+        // Whoever looks for what is not in memory makes it keep more: not for a copy that is far behind.
+        for chunk in self.closed.iter().chain([&self.state.open]).rev().take_while(|chunk| chunk.next_offset > from) {
+            bytes += chunk.bytes;
+            if bytes > REST_BYTES_MAX as u64 + 2 * CHUNK_BYTES {
+                return None;
+            }
+        }
         let rest = Copied::of(from, to, self.read(from, to, REST_BYTES_MAX, true).ok()?).ok()?;
         let reached = rest.batches.last().map_or(from, |(header, _)| header.next_offset());
         (reached == to).then_some(rest)
