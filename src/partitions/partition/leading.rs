@@ -63,6 +63,7 @@ impl Partition {
                 if let Some(replicas) = &mut core.replicas {
                     replicas.adopt(registration);
                 }
+                self.propose_recovered(&mut core);
                 self.reconsider(&mut core);
                 None
             }
@@ -84,6 +85,7 @@ impl Partition {
         core.role = Role::Leading(epoch);
         core.replicas = Some(Replicas::new(self.neighbours.node, registration, log_end, self.now_ms()));
         core.leader = None;
+        self.propose_recovered(core);
         self.reconsider(core);
         core.waiters.wake_fetches();
         Some(Assumed::Leading(epoch))
@@ -181,6 +183,15 @@ impl Partition {
         self.reconsider_deletions(core);
     }
 
+    /// Has the controller hear that an unclean leader has nothing to recover.
+    fn propose_recovered(&self, core: &mut Core) {
+        let Some(replicas) = &mut core.replicas else { return };
+        if self.on_terms(|terms| replicas.propose_recovered(terms)) {
+            tracing::info!(partition = %self.name(), "elected uncleanly, this leader goes on with what it has");
+            self.neighbours.proposing.add(self.id);
+        }
+    }
+
     /// Proposes to go on without the followers that lag.
     pub fn shrink_isr(&self) {
         let mut core = self.core.lock();
@@ -191,6 +202,7 @@ impl Partition {
             tracing::info!(partition = %self.name(), ?leaving, log_end, "followers lag and are to leave the ISR");
             self.neighbours.proposing.add(self.id);
         }
+        self.propose_recovered(&mut core);
         // One that was caught up within the lag time no longer is, or a broker was fenced: neither is waited for.
         self.reconsider(&mut core);
         self.reconsider_deletions(&mut core);
@@ -211,9 +223,14 @@ impl Partition {
         match (settled, answer) {
             (Settled::Adopted, Ok(answer)) => {
                 core.partition_epoch = core.partition_epoch.max(answer.partition_epoch);
-                let shrunk = answer.isr.len() < members;
-                let count = if shrunk { &figures.isr_shrinks } else { &figures.isr_expands };
-                count.fetch_add(1, Ordering::Relaxed);
+                let count = match answer.isr.len().cmp(&members) {
+                    std::cmp::Ordering::Less => Some(&figures.isr_shrinks),
+                    std::cmp::Ordering::Greater => Some(&figures.isr_expands),
+                    std::cmp::Ordering::Equal => None,
+                };
+                if let Some(count) = count {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
                 tracing::info!(partition = %self.name(), isr = ?answer.isr, epoch = answer.partition_epoch, "ISR changed");
             }
             (Settled::Dropped | Settled::Unknown, Err(code)) => {
