@@ -10,7 +10,7 @@ use std::time::Duration;
 
 #[cfg(test)]
 use super::Read;
-use super::{Core, Partition, Planned, ReadAsk, Role};
+use super::{Core, LogOffsets, Partition, Planned, ReadAsk, Role};
 use crate::env::BoxFuture;
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset};
@@ -291,10 +291,14 @@ impl Partition {
         self.core.lock().waiters.follow(wait);
     }
 
-    /// True if a follower that has heard of this much should hear more at once, though there are no records.
-    pub fn has_news_for(&self, high_watermark: Offset, log_start: Offset) -> bool {
+    /// True if a follower that has everything below `end`, and has heard of this much, should hear more at once, though
+    /// there are no records. Of what is committed behind its end it makes no use.
+    pub fn has_news_for(&self, end: Offset, high_watermark: Offset, log_start: Offset) -> bool {
         let core = self.core.lock();
-        core.offsets().is_ok_and(|offsets| offsets.high_watermark > high_watermark || offsets.log_start > log_start)
+        let news = |offsets: LogOffsets| {
+            offsets.high_watermark.min(end) > high_watermark || offsets.log_start > log_start
+        };
+        core.offsets().is_ok_and(news)
     }
 
     /// The follower that a consumer at `offset` is best served by, of `candidates`; `None` if this broker does not lead
