@@ -1,5 +1,8 @@
-//! What a request wants of the settings of one resource, checked as far as this broker can: AlterConfigs and
+//! What a request wants of the settings of one resource, checked as far as this node can: AlterConfigs and
 //! IncrementalAlterConfigs both come here (`ConfigAdminManager`).
+//!
+//! The broker that was asked judges what is about itself, its settings and its loggers, because it alone knows what is
+//! in force there; the controller decides the rest, and takes the settings of any broker.
 //!
 //! Invariant: a resource that occurs twice changes in neither place. Whether the outcome is legal is decided with the
 //! image in hand.
@@ -8,13 +11,17 @@ use std::collections::BTreeSet;
 
 use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 
+use crate::api::Context;
 use crate::api::config_changes::{broker_changes, changes, check_form};
 use crate::api::config_views::resource;
-use crate::api::{Context, Services};
+use crate::api::forwarded_alterations::ask_controller;
 use crate::config::{Config, DynamicScope, group_row, subscription_row, topic_row};
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, check_topic_name};
 use crate::metadata::{Alteration, ClusterImage, ResourceKind, SettingAlteration, SettingChange, SettingMap};
+
+/// The directories of a broker that take no new partitions (KIP-1066).
+const CORDONED_DIRS: &str = "cordoned.log.dirs";
 
 /// One resource of a request.
 #[derive(Clone, Copy)]
@@ -39,10 +46,12 @@ pub async fn alter(ctx: &Context, asked: &[Asked<'_>], validate_only: bool) -> V
             check_loggers_name(asked.name, ctx.services.node)?;
             return ctx.services.loggers.alter(asked.configs, validate_only).map(|()| None);
         }
-        alteration(&ctx.services, &image, asked, changes).map(Some)
+        alteration(ctx, &image, asked, changes).map(Some)
     };
     let judged: Vec<Result<Option<SettingAlteration>, ApiError>> = asked.iter().map(judge).collect();
-    let accepted = judged.iter().filter_map(|judged| judged.as_ref().ok().cloned().flatten()).collect();
+    let accepted = asked.iter().zip(&judged);
+    let accepted = accepted.filter_map(|(asked, judged)| Some((*asked, judged.as_ref().ok().cloned().flatten()?)));
+    let accepted = accepted.collect();
     let mut outcomes = decided(ctx, accepted, validate_only).await.into_iter();
     let outcome = |judged: Result<Option<SettingAlteration>, ApiError>| match judged? {
         Some(_) => outcomes.next().unwrap_or(Err(ErrorCode::UnknownServerError.into())),
@@ -51,13 +60,22 @@ pub async fn alter(ctx: &Context, asked: &[Asked<'_>], validate_only: bool) -> V
     judged.into_iter().map(outcome).collect()
 }
 
-async fn decided(ctx: &Context, accepted: Vec<SettingAlteration>, validate_only: bool) -> Vec<Result<(), ApiError>> {
+async fn decided(
+    ctx: &Context,
+    accepted: Vec<(Asked<'_>, SettingAlteration)>,
+    validate_only: bool,
+) -> Vec<Result<(), ApiError>> {
     let count = accepted.len();
     if count == 0 {
         return Vec::new();
     }
+    let (asked, alterations): (Vec<Asked<'_>>, Vec<SettingAlteration>) = accepted.into_iter().unzip();
+    let elsewhere = !ctx.connection.controller && !ctx.services.metadata.is_active();
+    if elsewhere && let Some(outcomes) = ask_controller(ctx, &asked, validate_only).await {
+        return outcomes;
+    }
     let patience_ms = ctx.services.config.load().broker().request_timeout_ms;
-    let asked = ctx.services.metadata.alter_configs(accepted, validate_only);
+    let asked = ctx.services.metadata.alter_configs(alterations, validate_only);
     match ctx.services.within(patience_ms, asked).await {
         Ok(outcomes) => outcomes,
         Err(why) => vec![Err(why); count],
@@ -90,7 +108,7 @@ fn read_changes(asked: &Asked<'_>) -> Result<Changes, ApiError> {
 
 /// What one resource asks for. Whether the outcome is legal is decided with the image in hand.
 fn alteration(
-    services: &Services,
+    ctx: &Context,
     image: &ClusterImage,
     asked: &Asked<'_>,
     changes: Changes,
@@ -102,10 +120,18 @@ fn alteration(
             check_topic(name)?;
             ResourceKind::Topic
         }
+        // The broker in question was asked first.
+        resource::BROKER if ctx.connection.forwarded => ResourceKind::Broker,
+        resource::BROKER if ctx.connection.controller => {
+            let current = image.settings.of(ResourceKind::Broker, name);
+            check_cordons(&current, &alteration.applied(&current))?;
+            ResourceKind::Broker
+        }
         resource::BROKER => {
-            check_this_broker(name, services.node)?;
-            let next = alteration.applied(&image.settings.of(ResourceKind::Broker, name));
-            check_dynamic(&services.config_in(image), name, &next)?;
+            check_this_broker(name, ctx.services.node)?;
+            let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
+            let next = alteration.applied(&scope.usable(&image.settings.of(ResourceKind::Broker, name)));
+            check_dynamic(&ctx.services.config_in(image), scope, &next)?;
             ResourceKind::Broker
         }
         resource::CLIENT_METRICS => ResourceKind::ClientMetrics,
@@ -150,9 +176,25 @@ fn check_loggers_name(name: &str, node: BrokerId) -> Result<(), ApiError> {
 
 /// A value that a running broker cannot take is an invalid request, not an invalid config: so it is in Kafka
 /// (KAFKA-13609), and tools rely on it.
-fn check_dynamic(config: &Config, name: &str, next: &SettingMap) -> Result<(), ApiError> {
-    let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
+fn check_dynamic(config: &Config, scope: DynamicScope, next: &SettingMap) -> Result<(), ApiError> {
     config.check_broker_dynamic(scope, next).map_err(|why| invalid(&why))
+}
+
+/// A controller that is asked directly does not know what the directories of brokers are called: it lets cordons be
+/// lifted, and none be laid (`ConfigurationControlManager.isCordonedLogDirsInvalid`).
+fn check_cordons(current: &SettingMap, next: &SettingMap) -> Result<(), ApiError> {
+    let cordoned = |settings: &SettingMap| -> BTreeSet<String> {
+        let paths = settings.get(CORDONED_DIRS).into_iter().flat_map(|text| text.split(','));
+        paths.map(|path| path.trim().to_owned()).filter(|path| !path.is_empty()).collect()
+    };
+    if cordoned(next).is_subset(&cordoned(current)) {
+        return Ok(());
+    }
+    let why = format!(
+        "When updating {CORDONED_DIRS} via controllers,  the new value must be a subset of the current configuration \
+         value."
+    );
+    Err(ApiError::new(ErrorCode::InvalidConfig, why))
 }
 
 /// `InvalidRequest` with this sentence.
@@ -168,6 +210,17 @@ mod tests {
     fn repeated_means_same_kind_and_name() {
         let asked = |kind, name| Asked { kind, name, configs: &[], replace: false };
         assert_eq!(repeated(&[asked(2, "1"), asked(4, "1"), asked(2, "1")]), BTreeSet::from([(2, "1")]));
+    }
+
+    #[test]
+    fn a_controller_only_lifts_cordons() {
+        let set = |dirs: &str| SettingMap::from([(CORDONED_DIRS.to_owned(), dirs.to_owned())]);
+        let none = SettingMap::new();
+        assert_eq!(check_cordons(&set("/a, /b"), &set("/b")), Ok(()));
+        assert_eq!(check_cordons(&set("/a"), &none), Ok(()));
+        assert_eq!(check_cordons(&none, &set("")), Ok(()));
+        let refused = check_cordons(&set("/a"), &set("/a,/c")).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidConfig);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub enum Route {
     Here,
     /// The controller, on behalf of the broker that was asked.
     Controller,
+    /// The broker that was asked as far as it is about itself; the controller the rest.
+    Split,
 }
 
 /// On which listeners an API is served (`listeners` in Kafka's message definitions).
@@ -134,7 +136,7 @@ macro_rules! api {
 pub static APIS: &[Api] = &[
     // Clients based on librdkafka turn features off unless they see the oldest versions (KAFKA-18659).
     api!(0, "Produce", 3..=13, Here, produce(ProduceRequest)).advertised_from(0).gaps("no transactions"),
-    api!(1, "Fetch", 4..=18, Here, fetch(FetchRequest)).gaps("no followers, no preferred replicas"),
+    api!(1, "Fetch", 4..=18, Here, fetch(FetchRequest)).gaps("no transactions"),
     api!(2, "ListOffsets", 1..=11, Here, list_offsets(ListOffsetsRequest)),
     api!(3, "Metadata", 0..=13, Here, metadata(MetadataRequest)),
     api!(8, "OffsetCommit", 2..=10, Here, offset_commit(OffsetCommitRequest)),
@@ -153,13 +155,13 @@ pub static APIS: &[Api] = &[
     api!(22, "InitProducerId", 0..=5, Here, init_producer_id(InitProducerIdRequest)).gaps("no transactional ids"),
     api!(23, "OffsetForLeaderEpoch", 2..=4, Here, offset_for_leader_epoch(OffsetForLeaderEpochRequest)),
     api!(32, "DescribeConfigs", 1..=4, Here, describe_configs(DescribeConfigsRequest)).on(Scope::Both),
-    api!(33, "AlterConfigs", 0..=2, Controller, alter_configs(AlterConfigsRequest)).on(Scope::Both),
+    api!(33, "AlterConfigs", 0..=2, Split, alter_configs(AlterConfigsRequest)).on(Scope::Both),
     api!(34, "AlterReplicaLogDirs", 1..=2, Here, alter_replica_log_dirs(AlterReplicaLogDirsRequest)),
     api!(35, "DescribeLogDirs", 1..=5, Here, describe_log_dirs(DescribeLogDirsRequest)),
     api!(37, "CreatePartitions", 0..=3, Controller, create_partitions(CreatePartitionsRequest)).on(Scope::Both),
     api!(42, "DeleteGroups", 0..=2, Here, delete_groups(DeleteGroupsRequest)),
     api!(43, "ElectLeaders", 0..=2, Controller, elect_leaders(ElectLeadersRequest)).on(Scope::Both),
-    api!(44, "IncrementalAlterConfigs", 0..=1, Controller, incremental_alter_configs(IncrementalAlterConfigsRequest))
+    api!(44, "IncrementalAlterConfigs", 0..=1, Split, incremental_alter_configs(IncrementalAlterConfigsRequest))
         .on(Scope::Both),
     api!(
         45,
@@ -168,8 +170,7 @@ pub static APIS: &[Api] = &[
         Controller,
         alter_partition_reassignments(AlterPartitionReassignmentsRequest)
     )
-    .on(Scope::Both)
-    .gaps("no replication: a move to another broker stays under way"),
+    .on(Scope::Both),
     api!(
         46,
         "ListPartitionReassignments",
@@ -236,6 +237,7 @@ pub fn apis_markdown() -> String {
         let decided = match api.route {
             Route::Here => "broker",
             Route::Controller => "controller",
+            Route::Split => "broker, controller",
         };
         let scope = match api.scope {
             Scope::Brokers => "brokers",

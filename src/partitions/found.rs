@@ -1,7 +1,8 @@
 //! Which of the logs that a start finds in all directories is a partition's, if it was moving between them. Pure.
 //!
-//! Invariants: a settled log counts before one that is leaving, and that before a copy in the making; of a log that is
-//! leaving for a directory that cannot be looked into, nobody can tell. Nothing goes that may be the only one.
+//! Invariants: a settled log counts before one that is leaving, and that before a copy in the making; of several the
+//! one where the controller believes the replica to be. Of a log that is leaving for a directory that cannot be looked
+//! into, nobody can tell. Nothing goes that may be the only one.
 
 use std::collections::BTreeSet;
 
@@ -30,6 +31,8 @@ pub(super) struct Open {
     pub directories: BTreeSet<KafkaUuid>,
     /// Others are configured, and cannot be looked into.
     pub some_missing: bool,
+    /// Where the controller believes the replica to be.
+    pub assigned: KafkaUuid,
 }
 
 /// What becomes of logs, by their place in the list.
@@ -81,7 +84,8 @@ impl Found {
 pub(super) fn choose(candidates: &[Candidate], open: &Open) -> Choice {
     let newest = |wanted: &dyn Fn(&Candidate) -> bool| {
         let all = candidates.iter().enumerate().filter(|(_, candidate)| wanted(candidate));
-        all.max_by_key(|(_, candidate)| (candidate.age, candidate.directory)).map(|(at, _)| at)
+        let rank = |candidate: &Candidate| (candidate.directory == open.assigned, candidate.age, candidate.directory);
+        all.max_by_key(|(_, candidate)| rank(candidate)).map(|(at, _)| at)
     };
     let settled = newest(&|candidate| candidate.standing == Standing::Settled);
     let leaving = newest(&|candidate| matches!(candidate.standing, Standing::Leaving { .. }));
@@ -100,11 +104,8 @@ pub(super) fn choose(candidates: &[Candidate], open: &Open) -> Choice {
     let is_future = |candidate: &Candidate| candidate.standing == (Standing::Future { from: here });
     let future = newest(&is_future);
     let left = newest(&|candidate| candidate.standing == (Standing::Leaving { to: here }));
-    let is_junk = |at: &usize| {
-        let kept = [Some(log), future, left].contains(&Some(*at));
-        // Two settled ones are nothing that a move makes.
-        !kept && candidates[*at].standing != Standing::Settled
-    };
+    // A second settled one is of a directory that came back after it was replaced: nobody wants it any more.
+    let is_junk = |at: &usize| ![Some(log), future, left].contains(&Some(*at));
     let junk = (0..candidates.len()).filter(is_junk).collect();
     Choice { log: Some(log), future, left, junk, unknown: false }
 }
@@ -131,7 +132,7 @@ mod tests {
             .iter()
             .map(|&(directory, standing, end)| Candidate { directory, standing, age: (Some(1), end) })
             .collect();
-        choose(&candidates, &Open { directories: open.iter().copied().collect(), some_missing })
+        choose(&candidates, &Open { directories: open.iter().copied().collect(), some_missing, assigned: A })
     }
 
     #[test]
@@ -167,7 +168,8 @@ mod tests {
             chosen(&zombies, &[A, B, C], false),
             Choice { log: Some(1), future: Some(2), junk: vec![0], ..Choice::default() }
         );
-        let twice = [(A, SETTLED, 7), (B, SETTLED, 9)];
-        assert_eq!(chosen(&twice, &[A, B], false), Choice { log: Some(1), ..Choice::default() }, "none is deleted");
+        let twice = [(B, SETTLED, 9), (A, SETTLED, 7)];
+        let there = Choice { log: Some(1), junk: vec![0], ..Choice::default() };
+        assert_eq!(chosen(&twice, &[A, B], false), there, "the one that the controller knows");
     }
 }

@@ -26,12 +26,7 @@ pub async fn handle(ctx: &Context, request: AlterReplicaLogDirsRequest) -> Reply
     for directory in request.dirs {
         for topic in directory.topics {
             for index in topic.partitions {
-                let hosted = ctx.services.hosted_by_name(&image, &topic.name, index);
-                let hosted = hosted.map_err(|code| match code {
-                    // For compatibility with KIP-113 as it was first.
-                    ErrorCode::NotLeaderOrFollower => ErrorCode::ReplicaNotAvailable,
-                    code => code,
-                });
+                let hosted = ctx.services.hosted_by_name(&image, &topic.name, index).map_err(known);
                 let name: TopicName = topic.name.as_str().into();
                 let asked = ctx.services.partitions.move_to((&name, index), hosted, &directory.path, cordoned);
                 let code = asked.err().unwrap_or(ErrorCode::None);
@@ -47,4 +42,9 @@ pub async fn handle(ctx: &Context, request: AlterReplicaLogDirsRequest) -> Reply
         AlterReplicaLogDirTopicResult::default().with_topic_name(name).with_partitions(partitions)
     };
     Reply::Now(AlterReplicaLogDirsResponse::default().with_results(outcomes.into_iter().map(topic).collect()))
+}
+
+/// The code that clients of this API know: who is no replica is not "not leader" here.
+fn known(code: ErrorCode) -> ErrorCode {
+    if code == ErrorCode::NotLeaderOrFollower { ErrorCode::ReplicaNotAvailable } else { code }
 }

@@ -306,7 +306,8 @@ impl Partition {
             let to = future.directory();
             let ready = matches!(next_step(log.extent(), future.extent()), CopyStep::Copy(_) | CopyStep::Level)
                 && log.standing() == (Standing::Leaving { to })
-                && core.moving.left.is_none();
+                && core.moving.left.is_none()
+                && core.cuts_under_way == 0;
             let Some(rest) = log.rest(future.log_end()).filter(|_| ready) else { return Ok(Moved::On(0)) };
             let (bytes, on_disk) = (rest.bytes(), future.log_end());
             let appended = future.append_copied(log, rest, (span_ms_max, true), |_| {});

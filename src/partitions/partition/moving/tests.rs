@@ -53,7 +53,8 @@ impl Life {
         let all: BTreeSet<KafkaUuid> = (0..disks.len()).map(directory_id).collect();
         let settled = logs.iter().filter(|log| log.standing() == Standing::Settled).count();
         assert!(settled <= 1, "two logs say that they are the partition's");
-        let found = Found::sort_out(logs, &Open { directories: all, some_missing: false });
+        let open = Open { directories: all, some_missing: false, assigned: directory_id(0) };
+        let found = Found::sort_out(logs, &open);
         assert!(!found.unknown);
         found.junk.into_iter().for_each(|log| log.destroy().unwrap());
         // Not even that there is a log may have reached the disk; a copy of it is of no use then.
@@ -227,7 +228,7 @@ impl World {
         model.batches.push((BatchHeader::parse(&batch).unwrap(), batch));
         model.end = appended.end_offset;
         if waits {
-            partition.acknowledged(model.end, true, Duration::from_secs(60)).await.unwrap();
+            partition.acknowledged((appended.epoch, model.end), true, Duration::from_secs(60)).await.unwrap();
             model.safe = model.end;
         }
     }
