@@ -74,6 +74,10 @@ metrics! {
     GLOBAL_PARTITIONS Gauge "kafka_controller_kafkacontroller_globalpartitioncount" [] "Partitions of the cluster.";
     ACTIVE_BROKERS Gauge "kafka_controller_kafkacontroller_activebrokercount" [] "Brokers that are not fenced.";
     FENCED_BROKERS Gauge "kafka_controller_kafkacontroller_fencedbrokercount" [] "Brokers that are fenced.";
+    TIMED_OUT_HEARTBEATS Gauge "kafka_controller_kafkacontroller_timedoutbrokerheartbeatcount" []
+        "Heartbeats of brokers that this controller did not answer in time.";
+    UNCLEAN_ELECTIONS Counter "kafka_controller_controllerstats_uncleanleaderelections_total" []
+        "Leaders elected although they may lack committed records.";
     LAST_APPLIED Gauge "kafka_controller_kafkacontroller_lastappliedrecordoffset" [] "Offset of the last metadata record applied.";
     PARTITION_UNDER_MIN_ISR Gauge "kafka_cluster_partition_underminisr" ["topic" "partition"] "1 if below min.insync.replicas.";
     PARTITION_AT_MIN_ISR Gauge "kafka_cluster_partition_atminisr" ["topic" "partition"] "1 if at min.insync.replicas.";

@@ -4,6 +4,7 @@
 //! * `backup`: copies of a running broker, put back;
 //! * `doctor`: probes of a broker;
 //! * `dump`: what is stored, readable;
+//! * `moves`: a broker killed while a replica moves between its directories;
 //! * `storage`: what kafka-storage.sh does;
 //! * `verify`: every byte that is changed in a data directory is found.
 //!
@@ -27,5 +28,8 @@ mod client;
 mod doctor;
 mod dump;
 mod groups;
+mod moves;
+#[path = "../wire/replicas.rs"]
+mod replicas;
 mod storage;
 mod verify;

@@ -6,7 +6,8 @@
 //! * `quirks`, `order`: what a connection does; `topics`: how they come and go; `produce_rules`, `producers`: what may be
 //!   written; `fetch_rules`, `sessions`, `offsets`: what is read; `members`: groups that grow and shrink;
 //! * `compaction`: what is left of a compacted topic;
-//! * `disks`: disks that fill up, fail and are damaged;
+//! * `disks`: disks that fill up, fail and are damaged; `moves`: replicas that go from one to another (`replicas` says
+//!   where they are);
 //! * `settings`: what changes while the broker runs;
 //! * `quotas`: clients that are told to wait;
 //! * `limits`, `absurd`, `hostile`, `hostile_batches`: clients that take too much, ask for too much, and lie.
@@ -28,12 +29,14 @@ mod hostile;
 mod hostile_batches;
 mod limits;
 mod members;
+mod moves;
 mod offsets;
 mod order;
 mod produce_rules;
 mod producers;
 mod quirks;
 mod quotas;
+mod replicas;
 mod sessions;
 mod settings;
 mod topics;

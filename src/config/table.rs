@@ -224,7 +224,7 @@ const NO_TRANSACTIONS: &str = "transactions are not built yet";
 const METRICS: &str = "metrics are served over HTTP, see ottla.metrics.listener";
 const METADATA_LOG: &str = "the metadata log is pruned by the quorum itself";
 const NO_TIERS: &str = "tiered storage is not built yet";
-const NO_MOVES: &str = "nothing moves between data directories yet";
+const MOVES_MEASURED: &str = "moves are measured over eleven seconds";
 
 settings! {
     /// The settings of a broker, typed, with every layer applied.
@@ -469,7 +469,7 @@ settings! {
             Ignored(ONE_NODE),
             "How long a broker with a failed directory tries to tell the controller.";
         "num.replica.alter.log.dirs.threads" num_replica_alter_log_dirs_threads: Option<i32> = null, Any, ReadOnly,
-            Ignored("replicas do not move between directories yet"),
+            Yes,
             "Threads that move replicas between directories.";
     }
     section "Cleaner" {
@@ -558,7 +558,7 @@ settings! {
             "Limit in bytes a second for throttled replicas copied to this broker.";
         "replica.alter.log.dirs.io.max.bytes.per.second"
             replica_alter_log_dirs_io_max_bytes_per_second: i64 = "9223372036854775807", AtLeast(0), ClusterWide,
-            Ignored("replicas do not move between directories yet"),
+            Yes,
             "Limit in bytes a second for moves between directories.";
     }
     section "Groups and offsets" {
@@ -1002,10 +1002,10 @@ settings! {
             controller_quorum_fetch_snapshot_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly, Ignored(ONE_NODE),
             "Most bytes of a metadata snapshot in one fetch between controllers.";
         "alter.log.dirs.replication.quota.window.num"
-            alter_log_dirs_replication_quota_window_num: i32 = "11", AtLeast(1), ReadOnly, Ignored(NO_MOVES),
+            alter_log_dirs_replication_quota_window_num: i32 = "11", AtLeast(1), ReadOnly, Ignored(MOVES_MEASURED),
             "Windows over which moves between data directories are measured.";
         "alter.log.dirs.replication.quota.window.size.seconds"
-            alter_log_dirs_replication_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly, Ignored(NO_MOVES),
+            alter_log_dirs_replication_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly, Ignored(MOVES_MEASURED),
             "Length of such a window.";
         "kafka.metrics.reporters" kafka_metrics_reporters: Vec<String> = "", Distinct, ReadOnly, Ignored(METRICS),
             "Classes that report the older kind of metrics.";

@@ -136,6 +136,8 @@ impl Collector {
         set(&table::GLOBAL_PARTITIONS, &[], image.topics.partition_count() as f64);
         set(&table::ACTIVE_BROKERS, &[], (brokers - fenced) as f64);
         set(&table::FENCED_BROKERS, &[], fenced as f64);
+        set(&table::TIMED_OUT_HEARTBEATS, &[], self.services.metadata.timed_out_heartbeats() as f64);
+        set(&table::UNCLEAN_ELECTIONS, &[], self.services.metadata.unclean_elections() as f64);
         set(&table::LAST_APPLIED, &[], (image.index.next_offset - 1) as f64);
         set(&table::RAFT_EPOCH, &[], f64::from(image.index.controller_epoch));
         set(&table::RAFT_LEADER, &[], f64::from(self.services.node.0));

@@ -52,7 +52,11 @@ impl Metadata {
         self.as_controller()?;
         let Heartbeat { id, epoch, metadata_offset, .. } = heartbeat;
         self.sessions.heard(&self.image(), id, epoch, metadata_offset, self.env.now());
-        self.ask(Beat { heartbeat, sessions: self.sessions.clone() }).await?
+        let answer = self.ask(Beat { heartbeat, sessions: self.sessions.clone() }).await;
+        if answer.as_ref().is_err_and(|refused| refused.code == ErrorCode::RequestTimedOut) {
+            self.sessions.timed_out();
+        }
+        answer?
     }
 
     /// Changes ISRs as the active controller; answers in the order of `changes`.

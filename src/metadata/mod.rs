@@ -260,6 +260,16 @@ impl Metadata {
         self.published.watch()
     }
 
+    /// Heartbeats of brokers that this controller did not answer in time, since its start.
+    pub fn timed_out_heartbeats(&self) -> u64 {
+        self.sessions.timed_out_count()
+    }
+
+    /// Unclean elections that this controller has seen in the log since its start.
+    pub fn unclean_elections(&self) -> u64 {
+        self.published.unclean_elections()
+    }
+
     /// True if this node is the active controller: its claim has been applied, and it still leads as far as it knows.
     pub fn is_active(&self) -> bool {
         matches!(&self.part, Part::Controller { active, .. } if active.borrow().is_some())

@@ -349,3 +349,6 @@ fn creatable(topic: &NewTopic) -> CreatableTopic {
         .with_assignments(topic.assignments.iter().map(assignment).collect())
         .with_configs(topic.configs.iter().map(config).collect())
 }
+
+#[cfg(test)]
+mod tests;

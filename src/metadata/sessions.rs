@@ -32,6 +32,8 @@ struct Noted {
     /// The controller epoch that all of this belongs to, and when it was first looked at.
     controller: Option<(i32, Instant)>,
     by_broker: BTreeMap<BrokerId, Session>,
+    /// Heartbeats of which nobody can say what became of them, under any controller epoch.
+    timed_out: u64,
 }
 
 /// The sessions of all brokers. Cheap to clone: clones are one set.
@@ -47,6 +49,16 @@ impl Sessions {
         if image.brokers.by_id(id).is_some_and(|broker| broker.epoch == epoch) {
             noted.by_broker.insert(id, Session { epoch, heard: now, read });
         }
+    }
+
+    /// Notes that a heartbeat was not answered in time.
+    pub fn timed_out(&self) {
+        self.0.lock().timed_out += 1;
+    }
+
+    /// Heartbeats that were not answered in time, since the start of this process.
+    pub fn timed_out_count(&self) -> u64 {
+        self.0.lock().timed_out
     }
 
     /// True if the broker was heard within `timeout`, or could not have been heard yet.

@@ -20,7 +20,7 @@ use crate::storage::findings::Finding;
 use crate::storage::keys::{self, Family, Kind, LogNumber};
 use crate::storage::producers::Producers;
 use crate::storage::retention::Chunk;
-use crate::storage::state::{self, LogState};
+use crate::storage::state::{self, LogState, Standing};
 
 /// A log as its small rows describe it.
 struct Log {
@@ -105,6 +105,12 @@ impl LogCheck<'_> {
                 (Some(log), Some(_)) => log.compacted = true,
                 (None, Some(_)) => {}
                 (_, None) => broken.push(format!("the cleaned row {:?} is malformed", row.key)),
+            }
+            true
+        })?;
+        self.frozen.scan(Family::State, keys::kind_range(Kind::Standing), &mut |row| {
+            if Standing::decode(row.value).is_none() {
+                broken.push(format!("the standing row {:?} is malformed", row.key));
             }
             true
         })?;

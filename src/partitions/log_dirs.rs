@@ -1,13 +1,12 @@
-//! What lies in the data directories of this broker, for DescribeLogDirs and AlterReplicaLogDirs.
+//! What lies in the data directories of this broker, for DescribeLogDirs.
 //!
 //! Invariant: directories are named by their absolute path, as clients know them, and come in the order of `log.dirs`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Partition, Partitions};
+use super::{FutureLog, Partition, Partitions};
 use crate::env::Env;
-use crate::error::ErrorCode;
 use crate::storage::dirs::DataDir;
 use crate::storage::reserve::Space;
 
@@ -29,6 +28,9 @@ pub struct HostedLog {
     pub bytes: u64,
     /// Records that are committed but not here; `None` if nothing is known of the log.
     pub lag: Option<i64>,
+    /// It is a copy in the making, that is to take the place of the log in another directory; its lag is what it lacks
+    /// of that.
+    pub is_future: bool,
 }
 
 impl std::fmt::Debug for Partition {
@@ -53,35 +55,25 @@ impl Partitions {
         })
         .await
     }
-
-    /// Whether `partition` may be moved to the directory at `path`; the directory is judged before the error that may
-    /// stand for the partition. `LogDirNotFound` if there is no such directory, `KafkaStorageError` if it is offline.
-    /// Nothing moves between directories yet: `InvalidReplicaAssignment` for another one than where the partition is.
-    pub fn check_move(&self, partition: Result<&Partition, ErrorCode>, path: &str) -> Result<(), ErrorCode> {
-        let named = |directory: &&Arc<DataDir>| absolute(&directory.path) == Path::new(path);
-        if self.0.lost.iter().any(|lost| absolute(&lost.path) == Path::new(path)) {
-            return Err(ErrorCode::KafkaStorageError);
-        }
-        let directory = self.0.directories.iter().find(named).ok_or(ErrorCode::LogDirNotFound)?;
-        if directory.engine().poison().is_some() {
-            return Err(ErrorCode::KafkaStorageError);
-        }
-        let home = partition?.directory().ok_or(ErrorCode::ReplicaNotAvailable)?;
-        if home == directory.id { Ok(()) } else { Err(ErrorCode::InvalidReplicaAssignment) }
-    }
 }
 
 fn log_dir(directory: &DataDir, hosted: &[Arc<Partition>]) -> LogDir {
-    let here = hosted.iter().filter(|partition| partition.directory() == Some(directory.id));
-    let log = |partition: &Arc<Partition>| {
-        let lag = partition.offsets_if_any().map(|offsets| (offsets.high_watermark - offsets.log_end).max(0));
-        HostedLog { partition: partition.clone(), bytes: partition.size().0, lag }
-    };
+    let logs = hosted.iter().flat_map(|partition| {
+        let log = (partition.directory() == Some(directory.id)).then(|| {
+            let lag = partition.offsets_if_any().map(|offsets| (offsets.high_watermark - offsets.log_end).max(0));
+            HostedLog { partition: partition.clone(), bytes: partition.size().0, lag, is_future: false }
+        });
+        let future = partition.future().filter(|future| future.directory == directory.id).map(|future| {
+            let FutureLog { bytes, lag, .. } = future;
+            HostedLog { partition: partition.clone(), bytes, lag: Some(lag), is_future: true }
+        });
+        log.into_iter().chain(future)
+    });
     LogDir {
         path: absolute(&directory.path),
         online: directory.engine().poison().is_none(),
         space: directory.space(),
-        logs: here.map(log).collect(),
+        logs: logs.collect(),
     }
 }
 

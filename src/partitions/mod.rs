@@ -2,13 +2,15 @@
 //!
 //! The reconciler is the only one that creates, re-roles or deletes a partition; everyone else looks one up. News
 //! travels upwards as [`PartitionEvent`]s, in order per partition. [`RetentionSweep`] and [`Cleaner`] take away what a
-//! topic's policy says.
+//! topic's policy says; [`Moves`] takes logs from one directory to another.
 
 mod cleaner;
 mod disk_watch;
 mod fetcher;
+mod found;
 mod isr;
 mod log_dirs;
+mod moves;
 mod neighbours;
 mod partition;
 mod placements;
@@ -25,18 +27,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-use tokio::sync::watch;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Semaphore, watch};
 
 pub use cleaner::{Cleaner, CleanerFigures};
 pub use disk_watch::DiskWatch;
 pub use fetcher::Fetchers;
 pub use isr::{IsrChanges, shrink_isrs};
 pub use log_dirs::{HostedLog, LogDir};
+pub use moves::Moves;
 pub use neighbours::{Neighbours, ReplicationFigures};
 pub use partition::{
-    AppendRefused, Assumed, Copying, Divergence, FetchPosition, FollowFailure, FromLeader, Isolation, LogOffsets,
-    Meters, Origin, Partition, Read, ReadAsk,
+    AppendRefused, Assumed, Copying, Divergence, FetchPosition, FollowFailure, FromLeader, FutureLog, Isolation,
+    LogOffsets, Meters, Origin, Partition, Read, ReadAsk,
 };
 pub use placements::Placements;
 pub use producers::ActiveProducer;
@@ -78,6 +81,9 @@ struct Inner {
     /// Offset of the metadata record up to which the image was reconciled.
     reconciled: watch::Sender<Offset>,
     cleaner: CleanerFigures,
+    wishes: Mutex<moves::Wishes>,
+    /// Held while a copy takes the place of a log.
+    turn: Arc<Semaphore>,
 }
 
 /// The partitions of this broker. Cheap to clone.
@@ -95,6 +101,8 @@ impl Partitions {
             hosted: RwLock::default(),
             reconciled,
             cleaner: CleanerFigures::default(),
+            wishes: Mutex::default(),
+            turn: Arc::new(Semaphore::new(1)),
         }))
     }
 

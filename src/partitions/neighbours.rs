@@ -47,9 +47,8 @@ impl IdQueue {
         loop {
             {
                 let mut ids = self.ids.lock();
-                let taken: Vec<_> = ids.iter().take(count_max).copied().collect();
+                let taken: Vec<_> = std::iter::from_fn(|| ids.pop_first()).take(count_max).collect();
                 if !taken.is_empty() {
-                    ids.retain(|id| taken.binary_search(id).is_err());
                     return taken;
                 }
             }
@@ -67,11 +66,17 @@ pub struct Neighbours {
     /// What followers copy from here, and what is copied from leaders.
     pub outgoing: Throttle,
     pub incoming: Throttle,
+    /// What is copied between directories of this broker.
+    pub moves: Throttle,
     active: ArcSwap<ActiveBrokers>,
     /// Partitions with an ISR change to propose.
     pub proposing: IdQueue,
     /// Partitions that are not in the directory in which the controller believes them.
     pub misplaced: IdQueue,
+    /// Partitions that are to move to another directory.
+    pub moving: IdQueue,
+    /// A log was deleted: its space may come back.
+    pub freed: Notify,
 }
 
 impl Neighbours {
@@ -83,9 +88,12 @@ impl Neighbours {
             figures: ReplicationFigures::default(),
             outgoing: Throttle::default(),
             incoming: Throttle::default(),
+            moves: Throttle::default(),
             active: ArcSwap::default(),
             proposing: IdQueue::default(),
             misplaced: IdQueue::default(),
+            moving: IdQueue::default(),
+            freed: Notify::new(),
         })
     }
 

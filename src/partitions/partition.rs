@@ -2,12 +2,14 @@
 //!
 //! Invariants: `log_start ≤ last_stable ≤ high_watermark ≤ durable_end ≤ log_end`. The high watermark never moves back
 //! (but with a cut of what was committed, after an unclean election) and never passes what is on stable storage here,
-//! so no consumer sees a record that a power cut can take away. One short mutex per partition, never held across an
-//! await; offsets are assigned and writes queued under it, so the lane's order is the order of offsets.
+//! so no consumer sees a record that a power cut can take away. (While a log that has just moved to another directory
+//! is written down there, `durable_end` may be less: the old one has the rest.) One short mutex per partition, never
+//! held across an await; offsets are assigned and writes queued under it, so the lane's order is the order of offsets.
 
 mod cleaning;
 mod following;
 mod leading;
+mod moving;
 #[cfg(test)]
 mod tests;
 
@@ -17,9 +19,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use cleaning::{Dirty, PassEnd};
 pub use following::{FetchPosition, FollowFailure, FromLeader};
 pub use leading::{Assumed, Copying};
+pub use moving::{FutureLog, Moved};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use moving::Moving;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
@@ -36,7 +40,9 @@ use crate::ids::{
 use crate::records::{self, BatchHeader, Checked, Compression, ProduceRefused, ProduceRules, Timestamps};
 use crate::sabotage;
 use crate::storage::engine::Poisoned;
-use crate::storage::log::{Appended, Batches, ColdRead, FoundRecord, Incoming, PartitionLog, ReadFailure};
+use crate::storage::log::{
+    Appended, Batches, ColdRead, FoundRecord, Incoming, PartitionLog, ReadFailure, TimestampLookup,
+};
 use crate::storage::reserve::Claim;
 use crate::storage::retention::RetentionSettings;
 
@@ -170,10 +176,11 @@ struct Core {
     /// Whom a follower follows, and what that leader last said is committed.
     leader: Option<BrokerId>,
     leader_high_watermark: Offset,
-    /// Cuts so far: what was read of the log before one says nothing of it any more.
+    /// Cuts so far, and moves: what was read of the log before one says nothing of it any more.
     cuts: u64,
     /// Those of them that are not on disk: a crash would take them back, and the end of the log with them.
     cuts_under_way: u32,
+    moving: Moving,
 }
 
 /// A partition that this broker hosts.
@@ -327,8 +334,9 @@ impl Partition {
         let log = core.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let end = log.log_end() + i64::from(checked.header.last_offset_delta) + 1;
         let incoming = Incoming { batch, checked, now_ms, epoch, chunk_ms_max, claim };
-        let partition = self.clone();
-        let appended = log.append_leader(incoming, high_watermark, move |fate| partition.written(Some(end), fate))?;
+        let (partition, directory) = (self.clone(), log.directory());
+        let done = move |fate| partition.written(directory, Some(end), fate);
+        let appended = log.append_leader(incoming, high_watermark, done)?;
         if !appended.duplicate {
             self.meters.messages_in.fetch_add(count, Ordering::Relaxed);
             self.meters.bytes_in.fetch_add(bytes, Ordering::Relaxed);
@@ -340,9 +348,13 @@ impl Partition {
         Ok(appended)
     }
 
-    /// The lane's news: everything below `end` is on stable storage, or the directory is offline.
-    fn written(&self, end: Option<Offset>, fate: Result<(), Poisoned>) {
+    /// The lane's news: everything below `end` is on stable storage, or `directory` is offline.
+    fn written(&self, directory: KafkaUuid, end: Option<Offset>, fate: Result<(), Poisoned>) {
         let mut core = self.core.lock();
+        if core.log.as_ref().is_some_and(|log| log.directory() != directory) {
+            // The log has moved since, and what was written with it: its new directory tells.
+            return;
+        }
         match (fate, end) {
             (Ok(()), Some(end)) => self.stored(&mut core, end),
             (Ok(()), None) => {}
@@ -434,12 +446,21 @@ impl Partition {
 
     /// The same, from the disk if need be. Blocking.
     pub fn read_blocking(&self, ask: &ReadAsk) -> Result<Read, ErrorCode> {
-        let (offsets, batches, diverging) = match self.plan_read(ask)? {
-            Planned::Cold(offsets, work) => (offsets, work.run().map_err(|failure| self.unreadable(&failure))?, None),
-            Planned::Found(offsets, batches) => (offsets, batches, None),
-            Planned::Diverges(offsets, diverging) => (offsets, Vec::new(), Some(diverging)),
-        };
-        Ok(Read { batches, offsets, diverging })
+        let read = |offsets, batches, diverging| Ok(Read { batches, offsets, diverging });
+        loop {
+            let directory = self.directory();
+            match self.plan_read(ask)? {
+                Planned::Found(offsets, batches) => return read(offsets, batches, None),
+                Planned::Diverges(offsets, diverging) => return read(offsets, Vec::new(), Some(diverging)),
+                Planned::Cold(offsets, work) => {
+                    let batches = work.run().map_err(|failure| self.unreadable(&failure))?;
+                    // Unless the log has moved meanwhile, and was deleted where it is read.
+                    if !batches.is_empty() || self.directory() == directory {
+                        return read(offsets, batches, None);
+                    }
+                }
+            }
+        }
     }
 
     /// Bytes that a read would give now, at most `bytes_max`; 0 if it would fail.
@@ -463,8 +484,7 @@ impl Partition {
         isolation: Isolation,
         leader_epoch: LeaderEpoch,
     ) -> Result<Option<FoundRecord>, ErrorCode> {
-        let lookup = self.timestamps(isolation, leader_epoch)?;
-        self.env.blocking(move || lookup.at_or_after(target)).await.map_err(|failure| self.unreadable(&failure))
+        self.look_up(isolation, leader_epoch, move |lookup| lookup.at_or_after(target)).await
     }
 
     /// The first record with the largest timestamp (KIP-734).
@@ -473,8 +493,25 @@ impl Partition {
         isolation: Isolation,
         leader_epoch: LeaderEpoch,
     ) -> Result<Option<FoundRecord>, ErrorCode> {
-        let lookup = self.timestamps(isolation, leader_epoch)?;
-        self.env.blocking(move || lookup.largest()).await.map_err(|failure| self.unreadable(&failure))
+        self.look_up(isolation, leader_epoch, TimestampLookup::largest).await
+    }
+
+    async fn look_up(
+        &self,
+        isolation: Isolation,
+        leader_epoch: LeaderEpoch,
+        look: impl Fn(&TimestampLookup) -> Result<Option<FoundRecord>, ReadFailure> + Clone + Send + 'static,
+    ) -> Result<Option<FoundRecord>, ErrorCode> {
+        loop {
+            let directory = self.directory();
+            let lookup = self.timestamps(isolation, leader_epoch)?;
+            let look = look.clone();
+            let found = self.env.blocking(move || look(&lookup)).await;
+            // A log that has moved meanwhile may have been deleted where it was looked into.
+            if self.directory() == directory {
+                return found.map_err(|failure| self.unreadable(&failure));
+            }
+        }
     }
 
     /// Tells of a read that gave nothing; what the client is told.
@@ -486,11 +523,7 @@ impl Partition {
         failure.code()
     }
 
-    fn timestamps(
-        &self,
-        isolation: Isolation,
-        leader_epoch: LeaderEpoch,
-    ) -> Result<crate::storage::log::TimestampLookup, ErrorCode> {
+    fn timestamps(&self, isolation: Isolation, leader_epoch: LeaderEpoch) -> Result<TimestampLookup, ErrorCode> {
         let core = self.core.lock();
         core.check_epoch(leader_epoch, true)?;
         let up_to = core.offsets()?.bound(isolation);
@@ -572,9 +605,8 @@ impl Partition {
     pub fn destroy(&self) {
         let mut core = self.core.lock();
         core.resign(ErrorCode::UnknownTopicOrPartition);
-        if let Some(log) = core.log.take()
-            && let Err(poison) = log.destroy()
-        {
+        let all: Vec<PartitionLog> = core.log.take().into_iter().chain(core.moving.take_all()).collect();
+        for poison in all.into_iter().filter_map(|log| log.destroy().err()) {
             tracing::warn!(partition = %self.name(), %poison, "the log of a deleted partition stays until the next start");
         }
     }
@@ -616,6 +648,7 @@ impl Core {
             leader_high_watermark: 0,
             cuts: 0,
             cuts_under_way: 0,
+            moving: Moving::default(),
         }
     }
 

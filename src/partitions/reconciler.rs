@@ -17,12 +17,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::found::{Found, Open};
 use super::log_dirs::absolute;
 use super::replicas::ActiveBrokers;
 use super::{Assumed, Partition, PartitionEvent, Partitions};
 use crate::config::{Config, TopicSettings};
 use crate::env::Env;
-use crate::ids::{KafkaUuid, TopicId, TopicIdPartition, TopicName};
+use crate::ids::{KafkaUuid, PartitionIndex, TopicId, TopicIdPartition, TopicName};
 use crate::metadata::{ClusterImage, PartitionRegistration, ResourceKind, Settings, TopicChanges, Topics, directory};
 use crate::storage::dirs::DataDir;
 use crate::storage::log::PartitionLog;
@@ -38,7 +39,8 @@ pub struct Reconciler {
     events: Vec<PartitionEvent>,
     /// This life of the broker, until an image has it.
     awaited: Option<KafkaUuid>,
-    /// Logs found on disk and not yet hosted; several of one partition if a directory came back after it was replaced.
+    /// Logs found on disk and not yet hosted; several of a partition that was moving between directories, or if a
+    /// directory came back after it was replaced.
     found: BTreeMap<TopicIdPartition, Vec<PartitionLog>>,
     /// Whether partitions of the next image may have logs that were not found.
     missing: bool,
@@ -191,6 +193,7 @@ impl Reconciler {
             }
         };
         let assigned = registration.directory(self.partitions.node());
+        partition.is_assigned(assigned);
         if partition.directory().is_some_and(|here| here != assigned) {
             self.partitions.neighbours().misplaced.add(id);
         }
@@ -208,20 +211,45 @@ impl Reconciler {
         registration: &PartitionRegistration,
         settings: &Arc<TopicSettings>,
     ) -> Partition {
-        let assigned = registration.directory(self.partitions.node());
-        let stored = self.take_found(id, assigned).or_else(|| {
-            let home = if directory::is_reserved(assigned) {
-                if self.missing { None } else { self.roomiest() }
-            } else {
-                let named = self.healthy().find(|directory| directory.id == assigned);
-                named.or_else(|| if self.is_replaced(registration) { self.roomiest() } else { None })
-            };
-            self.begin_log(id, topic, home?)
+        let Found { log, future, left, junk, unknown } = self.found_of(id, registration);
+        destroy(junk, "deleting a log that another has replaced, or a copy that is of no use");
+        let stored = log.or_else(|| {
+            if unknown { None } else { self.begin_log(id, topic, self.home_of(topic, id.partition, registration)?) }
         });
         let neighbours = self.partitions.neighbours();
         match stored {
-            Some(log) => Partition::host(&self.env, neighbours, topic.clone(), log, settings.clone()),
+            Some(log) => {
+                let logs = (log, future, left);
+                Partition::take_up(&self.env, neighbours, topic.clone(), logs, settings.clone())
+            }
             None => Partition::lost(&self.env, neighbours, id, topic.clone(), settings.clone()),
+        }
+    }
+
+    fn found_of(&mut self, id: TopicIdPartition, registration: &PartitionRegistration) -> Found {
+        let Some(logs) = self.found.remove(&id) else { return Found::default() };
+        let directories = self.healthy().map(|directory| directory.id).collect();
+        let assigned = registration.directory(self.partitions.node());
+        Found::sort_out(logs, &Open { directories, some_missing: self.missing, assigned })
+    }
+
+    /// Where a log is to be begun that was not found; `None` if it may be somewhere else.
+    fn home_of(
+        &self,
+        topic: &TopicName,
+        index: PartitionIndex,
+        registration: &PartitionRegistration,
+    ) -> Option<&Arc<DataDir>> {
+        let assigned = registration.directory(self.partitions.node());
+        let find = |id: KafkaUuid| self.healthy().find(|directory| directory.id == id);
+        let wished = || self.partitions.take_wish(topic, index).and_then(find);
+        if directory::is_reserved(assigned) {
+            return if self.missing { None } else { wished().or_else(|| self.roomiest()) };
+        }
+        match find(assigned) {
+            Some(home) => Some(wished().unwrap_or(home)),
+            None if self.is_replaced(registration) => wished().or_else(|| self.roomiest()),
+            None => None,
         }
     }
 
@@ -234,18 +262,6 @@ impl Reconciler {
         let is_led_elsewhere = registration.leader.is_some_and(|leader| leader != node);
         let all_online = self.partitions.offline_directories().0 == 0;
         is_led_elsewhere && all_online && !is_here && !directory::is_reserved(assigned)
-    }
-
-    /// The log that was found of a partition: of several the one where the controller believes it. Nobody wants the
-    /// others.
-    fn take_found(&mut self, id: TopicIdPartition, assigned: KafkaUuid) -> Option<PartitionLog> {
-        let logs = self.found.get_mut(&id)?;
-        let at = logs.iter().position(|log| log.directory() == assigned).unwrap_or(0);
-        let log = logs.swap_remove(at);
-        if logs.is_empty() {
-            self.found.remove(&id);
-        }
-        Some(log)
     }
 
     fn begin_log(&self, id: TopicIdPartition, topic: &TopicName, home: &DataDir) -> Option<PartitionLog> {
@@ -285,15 +301,21 @@ impl Reconciler {
     /// Deletes the logs that no partition has taken up; true if there were any.
     fn drop_found(&mut self) -> bool {
         let mut deleted = false;
-        for log in std::mem::take(&mut self.found).into_values().flatten() {
-            let id = log.id();
-            tracing::info!(log = ?id, "deleting the log of a deleted topic");
-            if let Err(poison) = log.destroy() {
-                tracing::warn!(log = ?id, %poison, "the log of a deleted topic stays until the next start");
-            }
+        for logs in std::mem::take(&mut self.found).into_values() {
+            destroy(logs, "deleting the log of a deleted topic");
             deleted = true;
         }
         deleted
+    }
+}
+
+fn destroy(logs: Vec<PartitionLog>, why: &str) {
+    for log in logs {
+        let id = log.id();
+        tracing::info!(log = ?id, why);
+        if let Err(poison) = log.destroy() {
+            tracing::warn!(log = ?id, %poison, "a log that nobody needs stays until the next start");
+        }
     }
 }
 

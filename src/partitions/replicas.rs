@@ -127,6 +127,8 @@ pub struct Replicas {
     partition_epoch: i32,
     /// The ISR as the controller last confirmed it, the leader included.
     isr: Vec<BrokerId>,
+    /// The controller has it that this leader was elected uncleanly and has not recovered yet.
+    recovering: bool,
     proposed: Option<IsrProposal>,
     proposals: u64,
     followers: BTreeMap<BrokerId, Follower>,
@@ -141,6 +143,7 @@ impl Replicas {
             epoch_start: log_end,
             partition_epoch: registration.partition_epoch,
             isr: registration.isr.clone(),
+            recovering: registration.recovering,
             proposed: None,
             proposals: 0,
             followers: BTreeMap::new(),
@@ -168,6 +171,7 @@ impl Replicas {
         }
         self.partition_epoch = registration.partition_epoch;
         self.isr.clone_from(&registration.isr);
+        self.recovering = registration.recovering;
         self.proposed = None;
         self.settle_followers(registration);
     }
@@ -283,6 +287,16 @@ impl Replicas {
         leaving
     }
 
+    /// Proposes the ISR as it is, if this leader was elected uncleanly: there is nothing to recover, it has what it has
+    /// (KIP-704). Every proposal says so. True if there is a new one.
+    pub fn propose_recovered(&mut self, terms: &Terms<'_>) -> bool {
+        let proposes = self.recovering && self.proposed.is_none();
+        if proposes {
+            self.propose(self.isr.clone(), terms);
+        }
+        proposes
+    }
+
     fn propose(&mut self, isr: Vec<BrokerId>, terms: &Terms<'_>) {
         let epoch_of = |id: BrokerId| match self.followers.get(&id) {
             Some(follower) => follower.broker_epoch.unwrap_or(-1),
@@ -314,6 +328,7 @@ impl Replicas {
             Ok(answer) => {
                 self.partition_epoch = answer.partition_epoch;
                 self.isr.clone_from(&answer.isr);
+                self.recovering = answer.recovering;
                 self.proposed = None;
                 Settled::Adopted
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::env::{Duplex, Env};
+use crate::partitions::Partitions;
 
 use super::backup::Source;
 
@@ -39,7 +40,7 @@ pub enum Answer {
 
 /// Serves orders for ever, unless the disks are simulated. A broker without a socket still is a broker: that it cannot
 /// be made is only said.
-pub(super) fn serve(env: &Env, source: Arc<Source>) {
+pub(super) fn serve(env: &Env, source: Arc<Source>, partitions: &Partitions) {
     let Some(first) = source.directories.first().filter(|_| !env.is_simulated()) else { return };
     let path = first.path.join(SOCKET);
     let listener = match env.bind_local(&path) {
@@ -49,11 +50,11 @@ pub(super) fn serve(env: &Env, source: Arc<Source>) {
             return;
         }
     };
-    let of_task = env.clone();
+    let (of_task, partitions) = (env.clone(), partitions.clone());
     env.spawn(async move {
         loop {
             match listener.accept().await {
-                Ok(stream) => obey(&of_task, &source, stream).await,
+                Ok(stream) => obey(&of_task, &source, &partitions, stream).await,
                 Err(failure) => {
                     tracing::warn!(%failure, "cannot accept an order");
                     of_task.sleep(Duration::from_millis(100)).await;
@@ -63,13 +64,13 @@ pub(super) fn serve(env: &Env, source: Arc<Source>) {
     });
 }
 
-async fn obey(env: &Env, source: &Arc<Source>, stream: Box<dyn Duplex>) {
+async fn obey(env: &Env, source: &Arc<Source>, partitions: &Partitions, stream: Box<dyn Duplex>) {
     let (reading, mut writing) = tokio::io::split(stream);
     let mut line = String::new();
     let mut reading = BufReader::new(reading).take(LINE_BYTES_MAX);
     let Some(Ok(_)) = env.timeout(PATIENCE, reading.read_line(&mut line)).await else { return };
     let answer = match serde_json::from_str(&line) {
-        Ok(order) => carry_out(env, source, order).await,
+        Ok(order) => carry_out(env, source, partitions, order).await,
         Err(malformed) => Answer::Failed(format!("not an order: {malformed}")),
     };
     let Ok(mut text) = serde_json::to_vec(&answer) else { return };
@@ -78,12 +79,14 @@ async fn obey(env: &Env, source: &Arc<Source>, stream: Box<dyn Duplex>) {
     let _ = env.timeout(PATIENCE, writing.write_all(&text)).await;
 }
 
-async fn carry_out(env: &Env, source: &Arc<Source>, order: Order) -> Answer {
+async fn carry_out(env: &Env, source: &Arc<Source>, partitions: &Partitions, order: Order) -> Answer {
     let Order::Backup { destination, own_copies } = order;
     if !destination.is_absolute() {
         return Answer::Failed(format!("{}: is no absolute path", destination.display()));
     }
     let (of_work, source, shown) = (env.clone(), source.clone(), destination.display().to_string());
+    // One directory is copied after the other: no log may move from one that is still to be copied to one that was.
+    let _held = partitions.hold_moves().await;
     let made = env.blocking(move || source.back_up(&of_work, &destination, own_copies)).await;
     match made {
         Ok(manifest) => {

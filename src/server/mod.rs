@@ -39,7 +39,7 @@ use crate::metadata::{
 };
 use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
 use crate::partitions::{
-    Cleaner, DiskWatch, IsrChanges, Neighbours, Partitions, Placements, Reconciler, RetentionSweep, shrink_isrs,
+    Cleaner, DiskWatch, IsrChanges, Moves, Neighbours, Partitions, Placements, Reconciler, RetentionSweep, shrink_isrs,
 };
 use crate::storage::dirs::NotTaken;
 
@@ -138,6 +138,8 @@ impl Server {
         let sweep = RetentionSweep { env: env.clone(), partitions: partitions.clone(), config: shared_config.clone() };
         env.spawn(sweep.run());
         env.spawn(DiskWatch { env: env.clone(), partitions: partitions.clone() }.run());
+        let moves = Moves { env: env.clone(), partitions: partitions.clone(), config: shared_config.clone() };
+        env.spawn(moves.run());
         env.spawn(shrink_isrs(env.clone(), partitions.clone()));
         let reports = (env.clone(), partitions.clone(), metadata.clone());
         env.spawn(tell_controller(reports));
@@ -168,7 +170,7 @@ impl Server {
             None => collector.state.store(broker_state::RUNNING, Ordering::Relaxed),
         }
         network.open();
-        admin::serve(&env, source);
+        admin::serve(&env, source, &services.partitions);
         let server = Server { env, network, life, services, collector, addresses, metrics_address };
         if start.announce {
             let took = server.env.now().duration_since(began);

@@ -352,6 +352,20 @@ impl DataDir {
         id: TopicIdPartition,
         done: impl FnOnce(Result<(), Poisoned>) + Send + 'static,
     ) -> Result<PartitionLog, Poisoned> {
+        self.number_log(done, |home, number, write| PartitionLog::create(home, number, id, write))
+    }
+
+    /// Creates an empty log that is to become a copy of the one in the directory `from`.
+    pub fn create_future(&self, id: TopicIdPartition, from: KafkaUuid) -> Result<PartitionLog, Poisoned> {
+        // Its row is queued before any batch of it, so it needs no wait of its own.
+        self.number_log(|_| {}, |home, number, write| PartitionLog::create_future(home, number, id, from, write))
+    }
+
+    fn number_log(
+        &self,
+        done: impl FnOnce(Result<(), Poisoned>) + Send + 'static,
+        create: impl FnOnce(LogHome, LogNumber, &mut Write) -> PartitionLog,
+    ) -> Result<PartitionLog, Poisoned> {
         let mut write = Write::new();
         let mut next = self.next_number.lock();
         let number = *next;
@@ -360,7 +374,7 @@ impl DataDir {
         row.put_u16(FORMAT_VERSION);
         row.put_u32(*next);
         write.put(Family::State, keys::format(), row.freeze());
-        let log = PartitionLog::create(self.home.clone(), number, id, &mut write);
+        let log = create(self.home.clone(), number, &mut write);
         // Submitted under the lock: the row with the larger number must be the later write.
         self.home.engine.submit(write.when_done(done))?;
         self.logs_open.fetch_add(1, Ordering::Relaxed);

@@ -96,6 +96,15 @@ impl Epochs {
         (floor.map_or(epoch, |entry| entry.epoch), next.start)
     }
 
+    /// The first offset in `from..up_to` that this history and `other` give to different epochs; `up_to` if they agree.
+    /// An offset and its epoch name one record, so up to here logs with these histories are the same.
+    pub fn agree_up_to(&self, other: &Epochs, from: Offset, up_to: Offset) -> Offset {
+        let starts = self.entries.iter().chain(&other.entries).map(|entry| entry.start);
+        let within = starts.filter(|start| (from..up_to).contains(start));
+        let differs = |offset: &Offset| self.epoch_of(*offset) != other.epoch_of(*offset);
+        std::iter::once(from).chain(within).filter(differs).fold(up_to, Offset::min)
+    }
+
     /// The history as a row for the store.
     pub fn encode(&self) -> Bytes {
         let mut row = BytesMut::with_capacity(5 + self.entries.len() * ENTRY_BYTES);
@@ -215,6 +224,24 @@ mod tests {
         let found: Vec<_> = [4, 5, 9, 10, 99].iter().map(|&offset| history.epoch_of(offset)).collect();
         assert_eq!(found, [None, Some(2), Some(2), Some(4), Some(4)]);
         assert_eq!(Epochs::new().epoch_of(0), None);
+    }
+
+    #[test]
+    fn tells_how_far_two_histories_agree() {
+        let one = epochs(&[(2, 0), (4, 10), (7, 20)]);
+        let cases: [(&[(LeaderEpoch, Offset)], Offset, Offset); 6] = [
+            (&[(2, 0), (4, 10), (7, 20)], 0, 30),
+            (&[(2, 0), (4, 10), (6, 18)], 0, 18),
+            (&[(2, 0), (3, 5), (4, 10), (7, 20)], 0, 5),
+            (&[(2, 0), (3, 5), (4, 10), (7, 20)], 10, 30),
+            (&[(5, 10)], 10, 10),
+            (&[], 0, 0),
+        ];
+        for (other, from, expected) in cases {
+            assert_eq!(one.agree_up_to(&epochs(other), from, 30), expected, "{other:?}");
+            assert_eq!(epochs(other).agree_up_to(&one, from, 30), expected, "{other:?}");
+        }
+        assert_eq!(one.agree_up_to(&one, 20, 20), 20, "nothing to differ in");
     }
 
     #[test]

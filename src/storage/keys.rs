@@ -10,6 +10,7 @@
 //! | State | `Aborted` | log u32, last offset i64 | one aborted transaction | none aborted |
 //! | State | `Cleaned` | log u32 | version u8, first offset that compaction has not seen i64 | never compacted |
 //! | State | `BrokerEpoch` | – | broker epoch i64 | this broker never led anything |
+//! | State | `Standing` | log u32 | [`super::state::Standing`] | the log is its partition's, and stays |
 //! | State | `Position` | – | file u32, byte u64 of the value log | no group was flushed yet |
 //! | Batches | – | log u32, base offset i64 | one record batch, verbatim | offset compacted, expired or not written |
 //!
@@ -43,6 +44,7 @@ pub enum Kind {
     Position = 7,
     Cleaned = 8,
     BrokerEpoch = 9,
+    Standing = 10,
 }
 
 const LONGEST: usize = 15;
@@ -101,7 +103,7 @@ pub fn all_batches() -> (Key, Key) {
     (Key::of(&[&0u32.to_be_bytes()]), Key::of(&[&[0xff; LONGEST]]))
 }
 
-/// Key of a row of which a log has exactly one (`Log`, `Epochs`, `Cleaned`).
+/// Key of a row of which a log has exactly one (`Log`, `Epochs`, `Cleaned`, `Standing`).
 pub fn of_log(kind: Kind, log: LogNumber) -> Key {
     Key::of(&[&[kind as u8], &log.to_be_bytes()])
 }

@@ -7,6 +7,7 @@
 
 mod cleaning;
 mod following;
+mod moving;
 mod reading;
 mod stored;
 
@@ -14,6 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use following::{Cut, CutPlan, FollowerBatches, FollowerRefused};
+pub use moving::{Copied, CopyRead, CopyStep, Extent, next_step};
 pub(super) use reading::sound_batch;
 pub use reading::{ColdRead, FoundRecord, ReadFailure, TimestampLookup};
 
@@ -25,7 +27,7 @@ use super::keys::{self, Family, Kind, LogNumber};
 use super::producers::{Producers, Sequence};
 use super::reserve::{Claim, Reserve};
 use super::retention::{self, Chunk};
-use super::state::{self, LogState};
+use super::state::{self, LogState, Standing};
 use super::tail::{Tail, TailCache};
 use crate::error::ErrorCode;
 use crate::ids::{KafkaUuid, LeaderEpoch, Offset, ProducerId, TopicIdPartition, WallMillis};
@@ -96,6 +98,9 @@ pub struct PartitionLog {
     open_since: WallMillis,
     /// The first offset that compaction has not seen.
     cleaned_to: Offset,
+    /// Compaction may have left gaps: there is a `Cleaned` row.
+    compacted: bool,
+    standing: Standing,
 }
 
 impl PartitionLog {
@@ -110,6 +115,8 @@ impl PartitionLog {
             closed: VecDeque::new(),
             open_since: -1,
             cleaned_to: 0,
+            compacted: false,
+            standing: Standing::Settled,
         };
         log.put_state(write);
         log
@@ -400,9 +407,9 @@ impl PartitionLog {
 /// Deletes every row of log `number`.
 fn delete_rows(engine: &Engine, number: LogNumber) -> Result<(), Poisoned> {
     let mut write = Write::new();
-    write.delete(Family::State, keys::of_log(Kind::Log, number));
-    write.delete(Family::State, keys::of_log(Kind::Epochs, number));
-    write.delete(Family::State, keys::of_log(Kind::Cleaned, number));
+    for kind in [Kind::Log, Kind::Epochs, Kind::Cleaned, Kind::Standing] {
+        write.delete(Family::State, keys::of_log(kind, number));
+    }
     for kind in [Kind::Chunk, Kind::Producer, Kind::Aborted] {
         write.delete_range(Family::State, keys::log_range(kind, number));
     }

@@ -6,10 +6,13 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::retention::Chunk;
-use crate::ids::{Offset, TopicId, TopicIdPartition};
+use crate::ids::{KafkaUuid, Offset, TopicId, TopicIdPartition};
 
 const VERSION: u8 = 1;
 const CLEANED_VERSION: u8 = 0;
+const STANDING_VERSION: u8 = 0;
+const FUTURE: u8 = 1;
+const LEAVING: u8 = 2;
 const LENGTH: usize = 1 + 16 + 4 + 8 * 4 + 8 * 4;
 
 /// Persistent state of one log.
@@ -54,7 +57,7 @@ impl LogState {
         if row.len() != LENGTH || rest.get_u8() != VERSION {
             return None;
         }
-        let id = TopicIdPartition { topic: crate::ids::KafkaUuid(rest.get_u128()), partition: rest.get_i32() };
+        let id = TopicIdPartition { topic: KafkaUuid(rest.get_u128()), partition: rest.get_i32() };
         let (log_start, log_end, high_watermark) = (rest.get_i64(), rest.get_i64(), rest.get_i64());
         let bytes = rest.get_u64();
         let open = take_chunk(&mut rest)?;
@@ -65,6 +68,45 @@ impl LogState {
     /// The topic this log belongs to.
     pub fn topic(&self) -> TopicId {
         self.id.topic
+    }
+}
+
+/// What a log is to its partition while this moves from one directory to another (KIP-113).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// The partition's log. It may be that of a move that has ended.
+    Settled,
+    /// A copy in the making of the log in the directory `from`; worth nothing without it.
+    Future { from: KafkaUuid },
+    /// The partition's log unless there is a settled one in the directory `to`. If that cannot be looked into, nobody
+    /// knows which of the two is.
+    Leaving { to: KafkaUuid },
+}
+
+impl Standing {
+    /// The value of a `Standing` row; `None` if there is no such row.
+    pub fn encode(&self) -> Option<Bytes> {
+        let (role, directory) = match self {
+            Standing::Settled => return None,
+            Standing::Future { from } => (FUTURE, from),
+            Standing::Leaving { to } => (LEAVING, to),
+        };
+        let mut row = BytesMut::with_capacity(18);
+        row.put_u8(STANDING_VERSION);
+        row.put_u8(role);
+        row.put_u128(directory.0);
+        Some(row.freeze())
+    }
+
+    /// Reads a `Standing` row; `None` if it is malformed.
+    pub fn decode(row: &[u8]) -> Option<Standing> {
+        let (&[version, role], directory) = row.split_first_chunk()?;
+        let directory = KafkaUuid(u128::from_be_bytes(directory.try_into().ok()?));
+        match (version, role) {
+            (STANDING_VERSION, FUTURE) => Some(Standing::Future { from: directory }),
+            (STANDING_VERSION, LEAVING) => Some(Standing::Leaving { to: directory }),
+            _ => None,
+        }
     }
 }
 
@@ -121,7 +163,6 @@ pub fn decode_cleaned(row: &[u8]) -> Option<Offset> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::KafkaUuid;
 
     fn example() -> LogState {
         let mut state = LogState::new(TopicIdPartition { topic: KafkaUuid(7), partition: 3 });
@@ -158,6 +199,14 @@ mod tests {
         assert_eq!(hex, golden);
         assert_eq!(encode_cleaned(258)[..], [0, 0, 0, 0, 0, 0, 0, 1, 2]);
         assert_eq!(decode_cleaned(&[0, 0, 0, 0, 0, 0, 0, 1, 2]), Some(258));
+        for (role, standing) in
+            [(1, Standing::Future { from: KafkaUuid(7) }), (2, Standing::Leaving { to: KafkaUuid(7) })]
+        {
+            let row = [&[0, role][..], &[0; 15], &[7]].concat();
+            assert_eq!(standing.encode().unwrap()[..], row);
+            assert_eq!(Standing::decode(&row), Some(standing));
+        }
+        assert_eq!(Standing::Settled.encode(), None);
     }
 
     #[test]
@@ -166,6 +215,7 @@ mod tests {
         for length in 0..row.len() {
             assert_eq!(LogState::decode(&row[..length]), None);
             assert_eq!(decode_cleaned(&row[..length]).filter(|_| length != 9), None);
+            assert_eq!(Standing::decode(&row[..length]).filter(|_| length != 18), None);
         }
         let mut backwards = example();
         backwards.log_start = 91;

@@ -1,7 +1,9 @@
 //! AlterReplicaLogDirs (34): moves partitions to other data directories of this broker (KIP-113).
 //!
-//! v1: the first that is served. v2: flexible. A partition may stay where it is; an unknown one is 3, one that is not
-//! hosted here 9, an unknown directory 57, an offline one 56. Nothing moves yet: another directory than its own is 39.
+//! v1: the first that is served. v2: flexible. The move goes on in the background, DescribeLogDirs shows how far; asked
+//! for where the replica is, one that is under way is given up. An unknown directory is 57, an offline one, or an
+//! offline replica, 56, a cordoned one 39. A replica that is not here is 9, one that the cluster does not know 3; it
+//! will be begun in the directory if it comes.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +14,22 @@ use kafka_protocol::messages::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsRe
 
 use crate::api::{Context, Reply};
 use crate::error::ErrorCode;
-use crate::ids::PartitionIndex;
+use crate::ids::{PartitionIndex, TopicName};
 
 /// Answers for each partition by itself.
 pub async fn handle(ctx: &Context, request: AlterReplicaLogDirsRequest) -> Reply<AlterReplicaLogDirsResponse> {
     let image = ctx.services.metadata.image();
+    let config = ctx.services.config.load_full();
+    let cordoned = &config.broker().cordoned_log_dirs;
     // A partition that is named with two directories counts with the last one, as in Kafka.
     let mut outcomes: BTreeMap<WireTopicName, BTreeMap<PartitionIndex, ErrorCode>> = BTreeMap::new();
     for directory in request.dirs {
         for topic in directory.topics {
             for index in topic.partitions {
-                let hosted = ctx.services.hosted_by_name(&image, &topic.name, index);
-                let checked = ctx.services.partitions.check_move(hosted.as_deref().map_err(known), &directory.path);
-                let code = checked.err().unwrap_or(ErrorCode::None);
+                let hosted = ctx.services.hosted_by_name(&image, &topic.name, index).map_err(known);
+                let name: TopicName = topic.name.as_str().into();
+                let asked = ctx.services.partitions.move_to((&name, index), hosted, &directory.path, cordoned);
+                let code = asked.err().unwrap_or(ErrorCode::None);
                 outcomes.entry(topic.name.clone()).or_default().insert(index, code);
             }
         }
@@ -40,6 +45,6 @@ pub async fn handle(ctx: &Context, request: AlterReplicaLogDirsRequest) -> Reply
 }
 
 /// The code that clients of this API know: who is no replica is not "not leader" here.
-fn known(code: &ErrorCode) -> ErrorCode {
-    if *code == ErrorCode::NotLeaderOrFollower { ErrorCode::ReplicaNotAvailable } else { *code }
+fn known(code: ErrorCode) -> ErrorCode {
+    if code == ErrorCode::NotLeaderOrFollower { ErrorCode::ReplicaNotAvailable } else { code }
 }

@@ -2,7 +2,8 @@
 //!
 //! v1: the first that is served. v2: flexible. v3: an error at the top. v4: size and room of the file system
 //! (KIP-827). v5: whether a directory is cordoned (KIP-1066). Null topics mean all partitions. Sizes are those of
-//! record batches as producers sent them. A directory that is offline answers 56 and nothing else.
+//! record batches as producers sent them. A copy that is to take a log's place is listed by itself, with what it
+//! lacks of that. A directory that is offline answers 56 and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,5 +74,5 @@ fn partition(log: &HostedLog, index: PartitionIndex) -> DescribeLogDirsPartition
         .with_partition_index(index)
         .with_partition_size(i64::try_from(log.bytes).unwrap_or(i64::MAX))
         .with_offset_lag(log.lag.unwrap_or(UNKNOWN_LAG))
-        .with_is_future_key(false)
+        .with_is_future_key(log.is_future)
 }

@@ -294,7 +294,7 @@ impl Fetch {
     /// True if a follower should hear of this partition though there are no records for it.
     fn is_behind(&self, wanted: &Wanted, partition: &Partition) -> bool {
         let log_start = if wanted.log_start < 0 { Offset::MAX } else { wanted.log_start };
-        self.follower.is_some() && partition.has_news_for(wanted.high_watermark, log_start)
+        self.follower.is_some() && partition.has_news_for(wanted.offset, wanted.high_watermark, log_start)
     }
 
     fn count(&self, partitions: &[FetchedPartition]) {

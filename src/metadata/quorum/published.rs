@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::metadata::image::{ClusterImage, ImageIndex};
 use crate::metadata::quorum::types::EncodedRound;
+use crate::metadata::record::MetadataRecord;
 
 /// Bytes of rounds that are kept; who is further behind gets the whole image.
 const KEPT_BYTES: usize = 4 << 20;
@@ -34,6 +35,7 @@ pub struct Published {
     pub(super) log_weight: AtomicU64,
     /// What a restart would have to read besides.
     pub(super) snapshot_bytes: AtomicU64,
+    unclean_elections: AtomicU64,
 }
 
 /// The newest rounds, each with the index of the image that it made into the next.
@@ -55,7 +57,21 @@ impl Published {
             kept: Mutex::default(),
             log_weight: AtomicU64::new(0),
             snapshot_bytes: AtomicU64::new(snapshot_bytes),
+            unclean_elections: AtomicU64::new(0),
         })
+    }
+
+    /// Counts the leaders that `records` elect uncleanly (Kafka's `ControllerMetricsChanges`).
+    pub(super) fn count_elections(&self, records: &[MetadataRecord]) {
+        let unclean = |record: &&MetadataRecord| {
+            matches!(record, MetadataRecord::PartitionChange { change, .. } if change.recovering == Some(true))
+        };
+        let count = records.iter().filter(unclean).count();
+        self.unclean_elections.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(in crate::metadata) fn unclean_elections(&self) -> u64 {
+        self.unclean_elections.load(Ordering::Relaxed)
     }
 
     /// The newest image.
@@ -159,6 +175,19 @@ mod tests {
         assert!(published.since(other_epoch).is_none());
         published.keep(index(20), round(1), index(21));
         assert_eq!((lengths(7), lengths(20)), (None, Some(vec![1])), "a gap takes what was before it");
+    }
+
+    #[test]
+    fn unclean_elections_are_counted_and_nothing_else() {
+        use crate::ids::KafkaUuid;
+        use crate::metadata::partition::PartitionChange;
+        let published = Published::new(ClusterImage::default(), 0, 0);
+        let record = |recovering| {
+            let change = PartitionChange { recovering, ..PartitionChange::default() };
+            MetadataRecord::PartitionChange { topic: KafkaUuid(101), index: 0, change }
+        };
+        published.count_elections(&[record(None), record(Some(true)), record(Some(false)), record(Some(true))]);
+        assert_eq!(published.unclean_elections(), 2);
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Machine {
             return Ok(Outcome::Stale);
         }
         self.image = Arc::new(self.image.try_replay(&proposal.records)?);
+        self.published.count_elections(&proposal.records);
         let next = self.image.index;
         self.published.keep(proposal.stamp, round, next);
         self.published.publish(self.image.clone());

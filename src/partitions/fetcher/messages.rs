@@ -15,8 +15,9 @@ use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicIdPartition};
 use crate::partitions::partition::{Divergence, FromLeader, Partition};
 
-/// Topic ids, the broker's epoch, directory ids.
-pub(super) const VERSION: i16 = 17;
+/// Topic ids, the broker's epoch, directory ids; the high watermark that is known here, so that the leader need not wait
+/// for records to tell of a later one (KIP-1166).
+pub(super) const VERSION: i16 = 18;
 pub(super) const LIST_OFFSETS_VERSION: i16 = 7;
 
 /// Timestamps with a meaning of their own.
@@ -55,7 +56,8 @@ pub(super) fn fetch(
             .with_last_fetched_epoch(at.last_epoch)
             .with_log_start_offset(at.log_start)
             .with_partition_max_bytes(settings.replica_fetch_max_bytes)
-            .with_replica_directory_id(partition.directory().unwrap_or_default().into());
+            .with_replica_directory_id(partition.directory().unwrap_or_default().into())
+            .with_high_watermark(at.high_watermark);
         let topic_id = id.topic.into();
         match topics.last_mut().filter(|topic| topic.topic_id == topic_id) {
             Some(topic) => topic.partitions.push(wanted),

@@ -33,7 +33,8 @@ async fn answer(leader: Arc<Partition>, env: Env, request: FetchRequest) -> Fetc
         log_start: asked.log_start_offset,
     };
     let mut read = leader.replicate(ask, fetch, true).await;
-    if read.as_ref().is_ok_and(|read| read.batches.is_empty() && read.diverging.is_none()) {
+    let has_news = leader.has_news_for(asked.fetch_offset, asked.high_watermark, asked.log_start_offset);
+    if !has_news && read.as_ref().is_ok_and(|read| read.batches.is_empty() && read.diverging.is_none()) {
         let wait = FetchWait::new();
         leader.watch_end(&wait);
         env.timeout(Duration::from_millis(request.max_wait_ms as u64), wait.news()).await;
@@ -171,6 +172,10 @@ async fn a_fetcher_keeps_a_follower_at_its_leader() {
     let committed = stage.scene.of(1).acknowledged((1, 12), true, Duration::from_secs(60));
     assert_eq!(committed.await, Ok(()));
     assert!(stage.scene.env.now() - began < Duration::from_millis(100), "the follower waits for records, not for time");
+    while stage.scene.ends(2).0 != 12 {
+        stage.scene.env.sleep(Duration::from_millis(1)).await;
+    }
+    assert!(stage.scene.env.now() - began < Duration::from_millis(200), "and hears early of what is committed");
     // While the leader cannot be reached nothing happens, and then it goes on.
     stage.network.cut("broker-1", "broker-2");
     stage.scene.produce(1, 2).await.unwrap();

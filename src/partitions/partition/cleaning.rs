@@ -195,9 +195,9 @@ impl Core {
         self.log.as_mut().filter(|_| self.cuts == cuts).ok_or(PassEnd::Moot)
     }
 
-    /// The log and its last stable offset; `None` if the partition is gone or its disk failed.
+    /// The log and its last stable offset; `None` if the partition is gone, its disk failed, or it is moving.
     fn cleanable(&self) -> Option<(&PartitionLog, Offset)> {
-        let log = self.log.as_ref().filter(|log| !log.is_offline())?;
+        let log = self.log.as_ref().filter(|log| !log.is_offline() && self.moving.is_over())?;
         Some((log, self.offsets().ok()?.bound(Isolation::ReadCommitted)))
     }
 }

@@ -129,8 +129,8 @@ impl Partition {
             let chunk_ms_max = chunk_span(&self.settings.load());
             let now_ms = self.env.wall_ms();
             let partition = self.clone();
-            let end = batches.end().unwrap_or(at.from);
-            let done = move |fate| partition.written(Some(end), fate);
+            let (end, directory) = (batches.end().unwrap_or(at.from), log.directory());
+            let done = move |fate| partition.written(directory, Some(end), fate);
             log.append_follower(batches, (sent.high_watermark.max(0), now_ms, chunk_ms_max), done)?;
             (!is_empty).then(|| core.waiters.sync(end))
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 #[cfg(test)]
 use super::Read;
-use super::{Core, Partition, Planned, ReadAsk, Role};
+use super::{Core, LogOffsets, Partition, Planned, ReadAsk, Role};
 use crate::env::BoxFuture;
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset};
@@ -64,6 +64,7 @@ impl Partition {
                 if let Some(replicas) = &mut core.replicas {
                     replicas.adopt(registration);
                 }
+                self.propose_recovered(&mut core);
                 self.reconsider(&mut core);
                 None
             }
@@ -77,9 +78,9 @@ impl Partition {
         let epoch = registration.leader_epoch;
         let partition = self.clone();
         let log = core.log.as_mut()?;
-        let log_end = log.log_end();
+        let (log_end, directory) = (log.log_end(), log.directory());
         if !sabotage::on("epoch-not-begun")
-            && log.begin_epoch(epoch, move |fate| partition.written(None, fate)).is_err()
+            && log.begin_epoch(epoch, move |fate| partition.written(directory, None, fate)).is_err()
         {
             core.resign(ErrorCode::KafkaStorageError);
             return None;
@@ -90,6 +91,7 @@ impl Partition {
         core.role = Role::Leading(epoch);
         core.replicas = Some(Replicas::new(self.neighbours.node, registration, log_end, self.now_ms()));
         core.leader = None;
+        self.propose_recovered(core);
         self.reconsider(core);
         core.waiters.wake_fetches();
         Some(Assumed::Leading(epoch))
@@ -187,6 +189,15 @@ impl Partition {
         self.reconsider_deletions(core);
     }
 
+    /// Has the controller hear that an unclean leader has nothing to recover.
+    fn propose_recovered(&self, core: &mut Core) {
+        let Some(replicas) = &mut core.replicas else { return };
+        if self.on_terms(|terms| replicas.propose_recovered(terms)) {
+            tracing::info!(partition = %self.name(), "elected uncleanly, this leader goes on with what it has");
+            self.neighbours.proposing.add(self.id);
+        }
+    }
+
     /// Proposes to go on without the followers that lag.
     pub fn shrink_isr(&self) {
         let mut core = self.core.lock();
@@ -197,6 +208,7 @@ impl Partition {
             tracing::info!(partition = %self.name(), ?leaving, log_end, "followers lag and are to leave the ISR");
             self.neighbours.proposing.add(self.id);
         }
+        self.propose_recovered(&mut core);
         // One that was caught up within the lag time no longer is, or a broker was fenced: neither is waited for.
         self.reconsider(&mut core);
         self.reconsider_deletions(&mut core);
@@ -217,9 +229,14 @@ impl Partition {
         match (settled, answer) {
             (Settled::Adopted, Ok(answer)) => {
                 core.partition_epoch = core.partition_epoch.max(answer.partition_epoch);
-                let shrunk = answer.isr.len() < members;
-                let count = if shrunk { &figures.isr_shrinks } else { &figures.isr_expands };
-                count.fetch_add(1, Ordering::Relaxed);
+                let count = match answer.isr.len().cmp(&members) {
+                    std::cmp::Ordering::Less => Some(&figures.isr_shrinks),
+                    std::cmp::Ordering::Greater => Some(&figures.isr_expands),
+                    std::cmp::Ordering::Equal => None,
+                };
+                if let Some(count) = count {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
                 tracing::info!(partition = %self.name(), isr = ?answer.isr, epoch = answer.partition_epoch, "ISR changed");
             }
             (Settled::Dropped | Settled::Unknown, Err(code)) => {
@@ -287,10 +304,14 @@ impl Partition {
         self.core.lock().waiters.follow(wait);
     }
 
-    /// True if a follower that has heard of this much should hear more at once, though there are no records.
-    pub fn has_news_for(&self, high_watermark: Offset, log_start: Offset) -> bool {
+    /// True if a follower that has everything below `end`, and has heard of this much, should hear more at once, though
+    /// there are no records. Of what is committed behind its end it makes no use.
+    pub fn has_news_for(&self, end: Offset, high_watermark: Offset, log_start: Offset) -> bool {
         let core = self.core.lock();
-        core.offsets().is_ok_and(|offsets| offsets.high_watermark > high_watermark || offsets.log_start > log_start)
+        let news = |offsets: LogOffsets| {
+            offsets.high_watermark.min(end) > high_watermark || offsets.log_start > log_start
+        };
+        core.offsets().is_ok_and(news)
     }
 
     /// The follower that a consumer at `offset` is best served by, of `candidates`; `None` if this broker does not lead

@@ -242,3 +242,29 @@ fn a_consumer_is_sent_to_who_has_most() {
     assert_eq!(best(&[3], 9), None);
     assert_eq!(best(&[], 5), None);
 }
+
+#[test]
+fn an_unclean_leader_says_once_that_it_has_recovered() {
+    let mut scene = Scene::new(&[1], 5);
+    let terms = Terms { now_ms: 1000, active: &scene.active, lag_ms_max: LAG, min_isr: 2 };
+    assert!(!scene.replicas.propose_recovered(&terms), "it was elected as it should be");
+    let unclean = PartitionRegistration { recovering: true, ..registration(&[1], 0) };
+    scene.replicas = Replicas::new(BrokerId(1), &unclean, 5, 1000);
+    assert!(scene.replicas.propose_recovered(&terms));
+    assert!(!scene.replicas.propose_recovered(&terms), "it has been said");
+    let proposal = scene.replicas.proposal().unwrap().clone();
+    assert_eq!(proposal.isr, [(BrokerId(1), 10)]);
+    // The controller refuses, for now.
+    assert_eq!(scene.replicas.answered(&proposal, &Err(ErrorCode::IneligibleReplica)), Settled::Dropped);
+    assert!(scene.replicas.propose_recovered(&terms));
+    let proposal = scene.replicas.proposal().unwrap().clone();
+    let answer = AlteredPartition {
+        leader: Some(BrokerId(1)),
+        leader_epoch: 7,
+        isr: ids(&[1]),
+        recovering: false,
+        partition_epoch: 1,
+    };
+    assert_eq!(scene.replicas.answered(&proposal, &Ok(answer)), Settled::Adopted);
+    assert!(!scene.replicas.propose_recovered(&terms));
+}

@@ -260,7 +260,14 @@ enum Backend {
 struct Inner {
     lane: Arc<Lane>,
     backend: Backend,
-    reclaiming: Mutex<()>,
+    reclaiming: Mutex<Reclaimed>,
+}
+
+/// What became of the space of the dead.
+#[derive(Default)]
+struct Reclaimed {
+    /// Nothing that an earlier life left is forgotten: it was looked for since the engine was opened.
+    looked: bool,
 }
 
 /// The engine of one data directory. Cheap to clone.
@@ -293,7 +300,7 @@ impl Engine {
             lane_of_thread.end();
         })
         .map_err(|failure| Poisoned(format!("cannot start the writer thread: {failure}")))?;
-        Ok(Engine(Arc::new(Inner { lane, backend: Backend::Rocks(store), reclaiming: Mutex::new(()) })))
+        Ok(Engine(Arc::new(Inner { lane, backend: Backend::Rocks(store), reclaiming: Mutex::default() })))
     }
 
     /// The in-memory twin over `disk`, for simulation and tests: its lane is a task of `env`.
@@ -317,7 +324,7 @@ impl Engine {
             }
             lane_of_task.end();
         });
-        Engine(Arc::new(Inner { lane, backend: Backend::Memory(disk.clone()), reclaiming: Mutex::new(()) }))
+        Engine(Arc::new(Inner { lane, backend: Backend::Memory(disk.clone()), reclaiming: Mutex::default() }))
     }
 
     /// Queues `write`. Refuses, without calling `done`, if the engine is poisoned or closed.
@@ -425,23 +432,25 @@ impl Engine {
         }
     }
 
-    /// Gives the disk space of the batches deleted since the last call back; does nothing if there are none. Blocking;
-    /// writes living batches anew if too many dead ones lie beside them, `room` bytes at a time. A second caller finds
-    /// nothing left to do.
+    /// Gives the disk space of the batches deleted since the last call back; does nothing if there are none. The first
+    /// call looks in any case: what died before the engine was opened is remembered by nobody. Blocking; writes living
+    /// batches anew if too many dead ones lie beside them, `room` bytes at a time. A second caller finds nothing left
+    /// to do.
     pub fn reclaim(&self, room: u64) -> Result<(), Poisoned> {
-        let _alone = self.0.reclaiming.lock();
+        let mut reclaimed = self.0.reclaiming.lock();
         let dead = std::mem::take(&mut *self.0.lane.dead.lock());
         let Backend::Rocks(store) = &self.0.backend else { return Ok(()) };
-        if dead.is_empty() {
+        if dead.is_empty() && reclaimed.looked {
             return Ok(());
         }
         let ranges: Vec<(Key, Key)> = dead.into_iter().collect();
-        let reclaimed = store.compact(&ranges).and_then(|()| self.carry_out(store, room));
-        if reclaimed.is_err() {
+        let outcome = store.compact(&ranges).and_then(|()| self.carry_out(store, room));
+        match &outcome {
+            Ok(()) => reclaimed.looked = true,
             // The next call tries again.
-            self.0.lane.dead.lock().extend(ranges);
+            Err(_) => self.0.lane.dead.lock().extend(ranges),
         }
-        reclaimed
+        outcome
     }
 
     fn carry_out(&self, store: &rocks::Store, room: u64) -> Result<(), Poisoned> {

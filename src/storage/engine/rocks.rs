@@ -65,7 +65,10 @@ fn shared_options(background_jobs: i32) -> Options {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_max_background_jobs(background_jobs);
+    // Each flush and each compaction adds to both: with retention busy, a megabyte a minute.
     options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(1 << 20);
+    options.set_max_manifest_file_size(4 << 20);
     options.set_max_open_files(1024);
     options.set_skip_stats_update_on_db_open(true);
     options.set_stats_dump_period_sec(0);

@@ -52,7 +52,7 @@ impl PartitionLog {
         }
         let mut write = Write::new();
         // From the first gap on the log says that it may have some, also if this pass never ends.
-        write.put(Family::State, keys::of_log(Kind::Cleaned, self.number), state::encode_cleaned(self.cleaned_to));
+        self.put_cleaned(&mut write);
         for (base, anew) in rewrite.changes {
             match anew {
                 Some(batch) => write.put(Family::Batches, keys::batch(self.number, base), batch),
@@ -93,8 +93,13 @@ impl PartitionLog {
         self.cleaned_to = cleaned_to;
         self.home.engine.note_garbage((keys::batch(self.number, 0), keys::batch(self.number, cleaned_to)));
         let mut write = Write::new();
-        write.put(Family::State, keys::of_log(Kind::Cleaned, self.number), state::encode_cleaned(cleaned_to));
+        self.put_cleaned(&mut write);
         self.home.engine.submit(write.when_done(done))
+    }
+
+    pub(super) fn put_cleaned(&mut self, write: &mut Write) {
+        self.compacted = true;
+        write.put(Family::State, keys::of_log(Kind::Cleaned, self.number), state::encode_cleaned(self.cleaned_to));
     }
 
     /// True if the disk of this log failed.

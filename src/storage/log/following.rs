@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::{LogHome, PartitionLog};
 use crate::error::ErrorCode;
-use crate::ids::{LeaderEpoch, Offset, ProducerId, WallMillis};
+use crate::ids::{KafkaUuid, LeaderEpoch, Offset, ProducerId, WallMillis};
 use crate::records::{self, BatchError, BatchHeader, EndMarker, MAGIC, NO_TIMESTAMP};
 use crate::sabotage;
 use crate::storage::engine::{Poisoned, Write};
@@ -318,6 +318,11 @@ impl Cut {
 }
 
 impl CutPlan {
+    /// The directory of the log that it was made for.
+    pub fn directory(&self) -> KafkaUuid {
+        self.home.directory
+    }
+
     /// Reads what the cut needs. Blocking.
     pub fn prepare(self) -> Result<Cut, Poisoned> {
         let to = if sabotage::on("cut-inside-a-batch") { self.to } else { self.batch_start()? };

@@ -11,7 +11,7 @@ use crate::storage::engine::Poisoned;
 use crate::storage::epochs::Epochs;
 use crate::storage::keys::{self, Family, Kind, LogNumber};
 use crate::storage::producers::Producers;
-use crate::storage::state::{self, LogState};
+use crate::storage::state::{self, LogState, Standing};
 
 /// What is stored of logs besides their state, by the number of the log.
 #[derive(Default)]
@@ -20,6 +20,7 @@ struct Rows {
     producers: BTreeMap<LogNumber, Producers>,
     closed: BTreeMap<LogNumber, VecDeque<Chunk>>,
     cleaned_to: BTreeMap<LogNumber, Offset>,
+    standings: BTreeMap<LogNumber, Standing>,
 }
 
 impl PartitionLog {
@@ -39,7 +40,7 @@ impl PartitionLog {
 impl Rows {
     fn read(home: &LogHome) -> Result<Rows, Poisoned> {
         let mut rows = Rows::default();
-        let Rows { epochs, producers, closed, cleaned_to } = &mut rows;
+        let Rows { epochs, producers, closed, cleaned_to, standings } = &mut rows;
         visit(home, Kind::Epochs, "epochs", &mut |log, _, row| {
             Epochs::decode(row).map(|history| epochs.insert(log, history)).is_some()
         })?;
@@ -54,10 +55,14 @@ impl Rows {
         visit(home, Kind::Cleaned, "cleaned", &mut |log, _, row| {
             state::decode_cleaned(row).map(|offset| cleaned_to.insert(log, offset)).is_some()
         })?;
+        visit(home, Kind::Standing, "standing", &mut |log, _, row| {
+            Standing::decode(row).map(|standing| standings.insert(log, standing)).is_some()
+        })?;
         Ok(rows)
     }
 
     fn log(&mut self, home: LogHome, number: LogNumber, state: LogState) -> PartitionLog {
+        let cleaned_to = self.cleaned_to.remove(&number);
         PartitionLog {
             home,
             number,
@@ -65,7 +70,9 @@ impl Rows {
             producers: self.producers.remove(&number).unwrap_or_default(),
             closed: self.closed.remove(&number).unwrap_or_default(),
             open_since: if state.open.bytes > 0 { state.open.max_timestamp } else { -1 },
-            cleaned_to: self.cleaned_to.remove(&number).unwrap_or_default(),
+            cleaned_to: cleaned_to.unwrap_or_default(),
+            compacted: cleaned_to.is_some(),
+            standing: self.standings.remove(&number).unwrap_or(Standing::Settled),
             state,
         }
     }

@@ -1,0 +1,333 @@
+//! A partition that moves between three disks while everything else happens to it, and the power goes at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::env::memory::MemoryNetwork;
+use crate::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, TopicIdPartition};
+use crate::metadata::PartitionRegistration;
+use crate::partitions::found::{Found, Open};
+use crate::partitions::{FollowFailure, Isolation, Origin, ReadAsk};
+use crate::records::{self, BatchBuilder, BatchHeader};
+use crate::storage::dirs::DirOptions;
+use crate::storage::engine::{EngineOptions, MemoryDisk, VALUE_FILE_BYTES_MAX};
+
+const ID: TopicIdPartition = TopicIdPartition { topic: KafkaUuid(5), partition: 0 };
+const ME: BrokerId = BrokerId(1);
+
+fn directory_id(index: usize) -> KafkaUuid {
+    KafkaUuid(1000 + index as u128)
+}
+
+/// One life of a broker.
+struct Life {
+    env: Env,
+    directories: Vec<DataDir>,
+    partition: Arc<Partition>,
+    movers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+fn settings() -> Arc<TopicSettings> {
+    let mut settings = TopicSettings::read(&|_| None);
+    // Many chunks.
+    settings.segment_ms = 2;
+    Arc::new(settings)
+}
+
+impl Life {
+    fn begin(env: &Env, disks: &[MemoryDisk]) -> Life {
+        let engine = EngineOptions {
+            sync: true,
+            value_file_bytes_max: VALUE_FILE_BYTES_MAX,
+            direct: false,
+            read_cache_bytes: 1 << 20,
+        };
+        let options = DirOptions { engine, tail_bytes: 2000, reserve_bytes: 0 };
+        let open = |(index, disk)| DataDir::in_memory(env, disk, directory_id(index), &options).unwrap();
+        let directories: Vec<DataDir> = disks.iter().enumerate().map(open).collect();
+        let logs: Vec<PartitionLog> = directories.iter().flat_map(|directory| directory.logs().unwrap()).collect();
+        let all: BTreeSet<KafkaUuid> = (0..disks.len()).map(directory_id).collect();
+        let settled = logs.iter().filter(|log| log.standing() == Standing::Settled).count();
+        assert!(settled <= 1, "two logs say that they are the partition's");
+        let open = Open { directories: all, some_missing: false, assigned: directory_id(0) };
+        let found = Found::sort_out(logs, &open);
+        assert!(!found.unknown);
+        found.junk.into_iter().for_each(|log| log.destroy().unwrap());
+        // Not even that there is a log may have reached the disk; a copy of it is of no use then.
+        let log = found.log.unwrap_or_else(|| directories[0].create_log(ID, |_| {}).unwrap());
+        let neighbours = Neighbours::new(ME, Duration::from_secs(30));
+        let logs = (log, found.future, found.left);
+        let partition = Arc::new(Partition::take_up(env, &neighbours, "t".into(), logs, settings()));
+        let mut life = Life { env: env.clone(), directories, partition, movers: Vec::new() };
+        life.look_for_moves();
+        life
+    }
+
+    fn look_for_moves(&mut self) {
+        if !self.partition.begin_moving() {
+            return;
+        }
+        let (partition, env) = (self.partition.clone(), self.env.clone());
+        self.movers.push(env.clone().spawn(async move {
+            let turn = Semaphore::new(1);
+            loop {
+                match partition.move_on(&turn).await.unwrap() {
+                    Moved::Ended | Moved::Arrived(_) => return,
+                    Moved::On(_) => {}
+                    Moved::Waiting => env.sleep(Duration::from_millis(1)).await,
+                }
+            }
+        }));
+    }
+
+    fn assume(&self, leader: i32, epoch: LeaderEpoch) {
+        let registration = PartitionRegistration {
+            replicas: vec![ME],
+            isr: vec![ME],
+            leader: Some(BrokerId(leader)),
+            leader_epoch: epoch,
+            partition_epoch: epoch,
+            ..PartitionRegistration::default()
+        };
+        self.partition.assume(&registration);
+    }
+}
+
+/// Batches that are in the log, and the offsets around them.
+#[derive(Default)]
+struct Model {
+    batches: Vec<(BatchHeader, Bytes)>,
+    start: Offset,
+    end: Offset,
+    /// What a crash must not take away.
+    safe: Offset,
+    epoch: LeaderEpoch,
+    /// Producers are what the batches say: none of them is known from a batch that was deleted before a cut.
+    producers_known: bool,
+    deleted: bool,
+}
+
+impl Model {
+    fn cut(&mut self, to: Offset) {
+        self.batches.retain(|(header, _)| header.next_offset() <= to);
+        self.end = to;
+        self.safe = self.safe.min(to);
+        self.producers_known &= !self.deleted;
+    }
+
+    async fn check(&self, partition: &Arc<Partition>) {
+        let offsets = partition.offsets_if_any().unwrap();
+        assert_eq!((offsets.log_start, offsets.log_end), (self.start, self.end));
+        let (mut from, mut found) = (offsets.log_start, Vec::new());
+        while from < offsets.log_end {
+            let ask = ReadAsk {
+                from,
+                bytes_max: 1 << 20,
+                at_least_one: true,
+                isolation: Isolation::LogEnd,
+                leader_epoch: -1,
+                last_fetched_epoch: -1,
+                leader_only: false,
+            };
+            let batches = partition.read(ask).await.unwrap().batches;
+            from = BatchHeader::parse(batches.last().expect("there are more")).unwrap().next_offset();
+            found.extend(batches);
+        }
+        let live = self.batches.iter().filter(|(header, _)| header.next_offset() > self.start);
+        assert!(found.iter().eq(live.map(|(_, batch)| batch)), "other batches than were written");
+        if self.producers_known {
+            let mut last: BTreeMap<ProducerId, (i32, Offset)> = BTreeMap::new();
+            for (header, _) in &self.batches {
+                last.insert(header.producer_id, (header.last_sequence(), header.last_offset()));
+            }
+            let core = partition.core.lock();
+            let producers = core.log.as_ref().unwrap().producers();
+            let known = producers.iter().map(|(id, one)| (id, (one.last_sequence(), one.last_offset().unwrap())));
+            assert_eq!(known.collect::<BTreeMap<_, _>>(), last);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Records, and whether the producer waits.
+    Produce(usize, bool),
+    NewEpoch,
+    /// In 1/16ths of the log.
+    Delete(i64),
+    Cut(i64),
+    MoveTo(usize),
+    /// Milliseconds.
+    Time(u64),
+    /// The controller hears where the replica is.
+    Tell,
+    /// How many unsynced writes each disk keeps.
+    Crash([usize; 3]),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (1usize..4, any::<bool>()).prop_map(|(records, waits)| Step::Produce(records, waits)),
+        1 => Just(Step::NewEpoch),
+        1 => (1i64..=16).prop_map(Step::Delete),
+        1 => (0i64..16).prop_map(Step::Cut),
+        4 => (0usize..3).prop_map(Step::MoveTo),
+        6 => (0u64..12).prop_map(Step::Time),
+        2 => Just(Step::Tell),
+        2 => proptest::array::uniform3(0usize..4).prop_map(Step::Crash),
+    ]
+}
+
+struct World {
+    env: Env,
+    disks: Vec<MemoryDisk>,
+    life: Life,
+    model: Model,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let env = Env::simulated(seed, 1_000_000, MemoryNetwork::new().host("broker"));
+        let disks: Vec<MemoryDisk> = (0..3).map(|_| MemoryDisk::new()).collect();
+        disks.iter().for_each(|disk| disk.set_delay_max(Duration::from_millis(3)));
+        let life = Life::begin(&env, &disks);
+        let model = Model { producers_known: true, ..Model::default() };
+        let mut world = World { env, disks, life, model };
+        world.lead();
+        world
+    }
+
+    fn lead(&mut self) {
+        self.model.epoch += 1;
+        self.life.assume(ME.0, self.model.epoch);
+    }
+
+    async fn produce(&mut self, count: usize, waits: bool) {
+        let model = &mut self.model;
+        let id = model.end % 3;
+        let partition = &self.life.partition;
+        let sequence = partition
+            .core
+            .lock()
+            .log
+            .as_ref()
+            .unwrap()
+            .producers()
+            .by_id(id)
+            .map_or(0, |producer| producer.last_sequence() + 1);
+        let mut builder = BatchBuilder::new(self.env.wall_ms()).producer(id, 0, sequence);
+        (0..count).for_each(|_| builder.push(self.env.wall_ms(), None, Some(&[7; 100]), &[]));
+        let batch = builder.build();
+        let appended = partition.append_as_leader(batch.clone(), Origin::Client).unwrap();
+        assert_eq!(appended.base_offset, model.end);
+        let batch = records::stamp(batch, model.end, model.epoch, records::Timestamps::Keep);
+        model.batches.push((BatchHeader::parse(&batch).unwrap(), batch));
+        model.end = appended.end_offset;
+        if waits {
+            partition.acknowledged((appended.epoch, model.end), true, Duration::from_secs(60)).await.unwrap();
+            model.safe = model.end;
+        }
+    }
+
+    async fn cut(&mut self, part: i64) {
+        let model = &mut self.model;
+        let to = model.start + (model.end - model.start) * part / 16;
+        model.epoch += 1;
+        self.life.assume(2, model.epoch);
+        loop {
+            self.life.partition.settled().await.unwrap();
+            // A log that has just moved is not all on its new disk.
+            let Some(at) = self.life.partition.fetch_position() else { continue };
+            match self.life.partition.cut_to(&at, to).await {
+                Err(FollowFailure::Moot) => {}
+                done => break done.unwrap(),
+            }
+        }
+        let end = self.life.partition.offsets_if_any().unwrap();
+        assert!(end.log_end <= to.max(model.start));
+        if end.log_start == end.log_end && end.log_end != model.end {
+            // It began anew, without producers.
+            model.batches.clear();
+            (model.start, model.safe) = (end.log_start, end.log_start);
+            (model.producers_known, model.deleted) = (true, false);
+        }
+        model.cut(end.log_end);
+        self.lead();
+    }
+
+    async fn crash(&mut self, kept: [usize; 3]) {
+        self.life.movers.drain(..).for_each(|mover| mover.abort());
+        self.disks.iter().zip(kept).for_each(|(disk, kept)| disk.crash(kept));
+        // What the old engines still do goes to disks that nobody reads.
+        self.disks = self.disks.iter().map(MemoryDisk::copy).collect();
+        self.disks.iter().for_each(|disk| disk.set_delay_max(Duration::from_millis(3)));
+        self.life = Life::begin(&self.env, &self.disks);
+        let offsets = self.life.partition.offsets_if_any().unwrap();
+        assert!(offsets.log_end >= self.model.safe, "{} is gone, of {}", offsets.log_end, self.model.safe);
+        self.model.batches.retain(|(header, _)| header.next_offset() <= offsets.log_end);
+        self.model.end = offsets.log_end;
+        self.lead();
+        self.model.check(&self.life.partition).await;
+    }
+
+    async fn run(&mut self, step: &Step) {
+        match step {
+            Step::Produce(records, waits) => self.produce(*records, *waits).await,
+            Step::NewEpoch => self.lead(),
+            Step::Delete(part) => {
+                let offsets = self.life.partition.offsets_if_any().unwrap();
+                let before = offsets.log_start + (offsets.high_watermark - offsets.log_start) * part / 16;
+                let low = self.life.partition.delete_records(before).await.unwrap();
+                assert_eq!(low, before);
+                (self.model.start, self.model.deleted) = (before, true);
+            }
+            Step::Cut(part) => self.cut(*part).await,
+            Step::MoveTo(to) => {
+                self.life.partition.move_to(&self.life.directories[*to], Ok(())).unwrap();
+                self.life.look_for_moves();
+            }
+            Step::Time(ms) => self.env.sleep(Duration::from_millis(*ms)).await,
+            Step::Tell => self.life.partition.is_assigned(self.life.partition.directory().unwrap()),
+            Step::Crash(kept) => self.crash(*kept).await,
+        }
+    }
+
+    /// Lets the move end, and looks whether everything is where it should be, and nowhere else.
+    async fn arrive(&mut self) {
+        while self.life.partition.future().is_some() || self.life.partition.core.lock().moving.left.is_some() {
+            self.life.partition.is_assigned(self.life.partition.directory().unwrap());
+            self.env.sleep(Duration::from_millis(1)).await;
+        }
+        self.life.partition.settled().await.unwrap();
+        self.model.check(&self.life.partition).await;
+        self.env.sleep(Duration::from_secs(1)).await;
+        let home = self.life.partition.directory().unwrap();
+        for directory in &self.life.directories {
+            let logs = directory.logs().unwrap();
+            assert_eq!(logs.len(), usize::from(directory.id == home), "logs in {}", directory.id);
+            assert!(logs.iter().all(|log| log.standing() == Standing::Settled));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_moving_partition_is_one_that_stays(seed in any::<u64>(), steps in proptest::collection::vec(step(), 1..40)) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new(seed);
+            for step in &steps {
+                world.run(step).await;
+            }
+            world.arrive().await;
+            world.crash([0; 3]).await;
+        });
+    }
+}
