@@ -65,6 +65,8 @@ pub struct Lookout {
     truths: BTreeMap<TopicIdPartition, Truth>,
     /// Who was the active controller in each epoch.
     controllers: BTreeMap<i32, usize>,
+    /// Nothing has gone wrong so far.
+    is_quiet: bool,
 }
 
 fn node_of(id: BrokerId) -> usize {
@@ -72,14 +74,20 @@ fn node_of(id: BrokerId) -> usize {
 }
 
 impl Lookout {
-    pub fn new(nodes: usize) -> Lookout {
+    pub fn new(plan: &Plan) -> Lookout {
         Lookout {
-            images: vec![None; nodes],
+            is_quiet: plan.is_quiet,
+            images: vec![None; plan.roles.len()],
             newest: Arc::default(),
             by_offset: BTreeMap::new(),
             truths: BTreeMap::new(),
             controllers: BTreeMap::new(),
         }
+    }
+
+    /// From now on something may go wrong.
+    pub fn expect_faults(&mut self) {
+        self.is_quiet = false;
     }
 
     /// The newest leader epoch of a partition that any node has heard of.
@@ -154,7 +162,7 @@ impl Lookout {
             self.by_offset.pop_first();
         }
         if image.index.next_offset > self.newest.index.next_offset {
-            check_step(&cluster.plan, &self.newest, &image)?;
+            check_step((cluster.plan.min_isr, self.is_quiet), &self.newest, &image)?;
             self.newest = image;
         }
         Ok(())
@@ -449,7 +457,7 @@ fn settled(cluster: &Cluster, id: TopicIdPartition, registration: &PartitionRegi
 }
 
 /// What must hold of metadata, and of any step from one to a later one (I12 to I14).
-fn check_step(plan: &Plan, before: &ClusterImage, after: &ClusterImage) -> Verdict {
+fn check_step((min_isr, is_quiet): (usize, bool), before: &ClusterImage, after: &ClusterImage) -> Verdict {
     for topic in after.topics.iter() {
         let earlier = before.topics.by_id(topic.id);
         for (index, now) in (0..).zip(&topic.partitions) {
@@ -457,8 +465,8 @@ fn check_step(plan: &Plan, before: &ClusterImage, after: &ClusterImage) -> Verdi
             if was == Some(now) {
                 continue;
             }
-            let change = || was.map_or(Ok(()), |was| check_change(plan, was, now));
-            let verdict = check_partition(plan.min_isr, after, now).and_then(|()| change());
+            let change = || was.map_or(Ok(()), |was| check_change(is_quiet, was, now));
+            let verdict = check_partition(min_isr, after, now).and_then(|()| change());
             verdict.map_err(|sentence| format!("{}-{index}: {sentence}: {was:?} became {now:?}", topic.name))?;
         }
     }
@@ -477,9 +485,9 @@ fn check_partition(min_isr: usize, image: &ClusterImage, now: &PartitionRegistra
     ensure(!now.recovering, || "there was an unclean election, which nobody allowed".into())
 }
 
-fn check_change(plan: &Plan, was: &PartitionRegistration, now: &PartitionRegistration) -> Verdict {
+fn check_change(is_quiet: bool, was: &PartitionRegistration, now: &PartitionRegistration) -> Verdict {
     let left = was.isr.iter().any(|id| now.replicas.contains(id) && !now.isr.contains(id));
-    ensure(!(plan.is_quiet && left), || "somebody left the ISR, though nothing goes wrong".into())?;
+    ensure(!(is_quiet && left), || "somebody left the ISR, though nothing goes wrong".into())?;
     ensure(now.partition_epoch > was.partition_epoch, || "the partition epoch did not rise".into())?;
     ensure(now.leader_epoch >= was.leader_epoch, || "the leader epoch went back".into())?;
     let bumps = (now.partition_epoch - was.partition_epoch, now.leader_epoch - was.leader_epoch);

@@ -104,7 +104,7 @@ impl World {
             sim.host(node.name(), move || node::live(stage.clone(), node.clone(), plan.clone(), seed));
         }
         let faults = plan.faults.iter().cloned().collect();
-        let lookout = RefCell::new(Lookout::new(nodes.len()));
+        let lookout = RefCell::new(Lookout::new(&plan));
         let cluster = Rc::new(Cluster { stage, plan, nodes, lookout, settings: RefCell::default() });
         let weak = Rc::downgrade(&cluster);
         cluster.stage.set_authority(Box::new(move |node, group| {
@@ -123,6 +123,7 @@ impl World {
         self.until(load_ends_ms + DRAIN_MS, "the clients do not come to an end", |_, done| Ok(done))?;
         self.heal()?;
         let before = self.describe("auditor-1")?;
+        self.cluster.lookout.borrow_mut().expect_faults();
         if self.cluster.plan.stops_at_once {
             self.stop_all()?
         } else {
@@ -249,7 +250,8 @@ impl World {
                 }
             }
             Fault::Wipe(node) => {
-                if self.down.contains(&node) {
+                // One that was told to stop may still be about it.
+                if self.down.contains(&node) && self.cluster.nodes[node].process().is_none() {
                     self.cluster.nodes[node].wipe(self.seed);
                     self.cluster.lookout.borrow_mut().wiped(node);
                 }
