@@ -41,6 +41,8 @@ pub const OF_CLUSTERS: &[&str] = &[
     "vote-not-stored",
     "stamp-unchecked",
     "reassigned-too-early",
+    "term-resumed",
+    "told-with-divergence",
 ];
 
 #[cfg(feature = "sabotage")]

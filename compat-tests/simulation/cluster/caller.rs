@@ -22,8 +22,10 @@ use crate::workload::{PATIENCE, WALL_START_MS};
 /// Where brokers listen for clients.
 pub const PORT: u16 = 9092;
 
-/// Errors with which a broker says that somebody else leads, or that it has not heard of the partition yet.
-pub const ELSEWHERE: [i16; 6] = [
+/// Errors with which a broker says that somebody else leads, that it has not heard of the partition yet, or that it has
+/// lost the disk and nobody leads from whom it could fetch what was on it.
+pub const ELSEWHERE: [i16; 7] = [
+    code::STORAGE,
     code::UNKNOWN_TOPIC,
     code::LEADER_NOT_AVAILABLE,
     code::NOT_LEADER,

@@ -15,6 +15,7 @@ use ottla::metadata::{ClusterImage, PartitionRegistration, ResourceKind};
 use ottla::partitions::{Isolation, LogOffsets, Partition, ReadAsk};
 
 use super::Cluster;
+use super::plan::Plan;
 use crate::checkers::{Spot, Verdict, ensure};
 
 /// Images that are kept to be held against those of other nodes.
@@ -31,6 +32,8 @@ struct Truth {
     /// Who led in each epoch, and in which life.
     leaders: BTreeMap<i32, (usize, u32)>,
     replicas: BTreeMap<usize, Replica>,
+    /// Where replicas ended whose disks were replaced.
+    wiped: Vec<i64>,
 }
 
 /// What is known of one replica.
@@ -62,6 +65,8 @@ pub struct Lookout {
     truths: BTreeMap<TopicIdPartition, Truth>,
     /// Who was the active controller in each epoch.
     controllers: BTreeMap<i32, usize>,
+    /// Nothing has gone wrong so far.
+    is_quiet: bool,
 }
 
 fn node_of(id: BrokerId) -> usize {
@@ -69,14 +74,20 @@ fn node_of(id: BrokerId) -> usize {
 }
 
 impl Lookout {
-    pub fn new(nodes: usize) -> Lookout {
+    pub fn new(plan: &Plan) -> Lookout {
         Lookout {
-            images: vec![None; nodes],
+            is_quiet: plan.is_quiet,
+            images: vec![None; plan.roles.len()],
             newest: Arc::default(),
             by_offset: BTreeMap::new(),
             truths: BTreeMap::new(),
             controllers: BTreeMap::new(),
         }
+    }
+
+    /// From now on something may go wrong.
+    pub fn expect_faults(&mut self) {
+        self.is_quiet = false;
     }
 
     /// The newest leader epoch of a partition that any node has heard of.
@@ -124,7 +135,7 @@ impl Lookout {
     /// A node has got empty disks.
     pub fn wiped(&mut self, node: usize) {
         for truth in self.truths.values_mut() {
-            truth.replicas.remove(&node);
+            truth.wiped.extend(truth.replicas.remove(&node).map(|replica| replica.durable_end));
         }
     }
 
@@ -151,7 +162,7 @@ impl Lookout {
             self.by_offset.pop_first();
         }
         if image.index.next_offset > self.newest.index.next_offset {
-            check_step(cluster.plan.min_isr, &self.newest, &image)?;
+            check_step((cluster.plan.min_isr, self.is_quiet), &self.newest, &image)?;
             self.newest = image;
         }
         Ok(())
@@ -219,7 +230,9 @@ impl Lookout {
             let before = truth.replicas.get(node).map(|replica| replica.durable_end);
             hosted.map(|partition| partition.durable_end()).or(before).is_some_and(|durable| durable >= end)
         };
-        let copies = (0..cluster.nodes.len()).filter(on_disk).count();
+        // The producer may hear of it when a disk that had it is no more.
+        let wiped = truth.wiped.iter().filter(|wiped| **wiped >= end).count();
+        let copies = (0..cluster.nodes.len()).filter(on_disk).count() + wiped;
         let least = cluster.plan.min_isr;
         ensure(copies >= least, || format!("what ends at {end} was acknowledged and is on {copies} disks, not {least}"))
     }
@@ -249,12 +262,16 @@ impl Lookout {
         for (id, truth) in &self.truths {
             let Some(topic) = self.newest.topics.by_id(id.topic) else { continue };
             let name = format!("{}-{}", topic.name, id.partition);
+            let sights = truth.replicas.keys().filter_map(|node| {
+                let hosted = cluster.nodes[*node].services()?.partitions.hosted(*id).ok()?;
+                let offsets = hosted.offsets_if_any()?;
+                Some((*node, hosted, offsets))
+            });
+            let sights: Vec<(usize, Arc<Partition>, LogOffsets)> = sights.collect();
+            let start = sights.iter().map(|(.., offsets)| offsets.log_start).max().unwrap_or(0);
             let mut first: Option<(usize, Bytes)> = None;
-            for &node in truth.replicas.keys() {
-                let services = cluster.nodes[node].services();
-                let Some(hosted) = services.and_then(|services| services.partitions.hosted(*id).ok()) else { continue };
-                let Some(offsets) = hosted.offsets_if_any() else { continue };
-                let batches = read(&hosted, offsets.log_start, offsets.log_end)?;
+            for (node, hosted, offsets) in sights {
+                let batches = read(&hosted, start, offsets.log_end)?;
                 check_producers(&hosted, &batches)
                     .map_err(|sentence| format!("{name}: {}: {sentence}", cluster.nodes[node].name()))?;
                 let log = Bytes::from(batches.concat());
@@ -422,13 +439,14 @@ fn settled(cluster: &Cluster, id: TopicIdPartition, registration: &PartitionRegi
     ensure(registration.isr.len() == registration.replicas.len() && !registration.is_reassigning(), || {
         "not everybody is in sync".to_owned()
     })?;
+    // Where a log starts may differ: who was away while records were deleted, and leads now, has them still.
     let ends = |node: usize| {
         let partition = cluster.nodes[node].services()?.partitions.hosted(id).ok()?;
-        let LogOffsets { log_start, high_watermark, log_end, .. } = partition.offsets_if_any()?;
-        Some((log_start, high_watermark, log_end, partition.durable_end()))
+        let LogOffsets { high_watermark, log_end, .. } = partition.offsets_if_any()?;
+        Some((high_watermark, log_end, partition.durable_end()))
     };
     let of_leader = ends(node_of(leader)).ok_or("its leader does not host it")?;
-    ensure(of_leader.1 == of_leader.2 && of_leader.2 == of_leader.3, || format!("the leader is at {of_leader:?}"))?;
+    ensure(of_leader.0 == of_leader.1 && of_leader.1 == of_leader.2, || format!("the leader is at {of_leader:?}"))?;
     for replica in registration.replicas.iter().map(|id| node_of(*id)) {
         let of_replica = ends(replica);
         ensure(of_replica == Some(of_leader), || {
@@ -439,7 +457,7 @@ fn settled(cluster: &Cluster, id: TopicIdPartition, registration: &PartitionRegi
 }
 
 /// What must hold of metadata, and of any step from one to a later one (I12 to I14).
-fn check_step(min_isr: usize, before: &ClusterImage, after: &ClusterImage) -> Verdict {
+fn check_step((min_isr, is_quiet): (usize, bool), before: &ClusterImage, after: &ClusterImage) -> Verdict {
     for topic in after.topics.iter() {
         let earlier = before.topics.by_id(topic.id);
         for (index, now) in (0..).zip(&topic.partitions) {
@@ -447,8 +465,8 @@ fn check_step(min_isr: usize, before: &ClusterImage, after: &ClusterImage) -> Ve
             if was == Some(now) {
                 continue;
             }
-            let verdict =
-                check_partition(min_isr, after, now).and_then(|()| was.map_or(Ok(()), |was| check_change(was, now)));
+            let change = || was.map_or(Ok(()), |was| check_change(is_quiet, was, now));
+            let verdict = check_partition(min_isr, after, now).and_then(|()| change());
             verdict.map_err(|sentence| format!("{}-{index}: {sentence}: {was:?} became {now:?}", topic.name))?;
         }
     }
@@ -467,11 +485,14 @@ fn check_partition(min_isr: usize, image: &ClusterImage, now: &PartitionRegistra
     ensure(!now.recovering, || "there was an unclean election, which nobody allowed".into())
 }
 
-fn check_change(was: &PartitionRegistration, now: &PartitionRegistration) -> Verdict {
+fn check_change(is_quiet: bool, was: &PartitionRegistration, now: &PartitionRegistration) -> Verdict {
+    let left = was.isr.iter().any(|id| now.replicas.contains(id) && !now.isr.contains(id));
+    ensure(!(is_quiet && left), || "somebody left the ISR, though nothing goes wrong".into())?;
     ensure(now.partition_epoch > was.partition_epoch, || "the partition epoch did not rise".into())?;
     ensure(now.leader_epoch >= was.leader_epoch, || "the leader epoch went back".into())?;
     let bumps = (now.partition_epoch - was.partition_epoch, now.leader_epoch - was.leader_epoch);
-    let added = was.adding.iter().all(|id| now.replicas.contains(id) && !now.adding.contains(id));
+    let stays = |id: &BrokerId| now.replicas.contains(id) && !now.adding.contains(id) && !now.removing.contains(id);
+    let added = was.adding.iter().all(stays);
     if bumps.0 == 1 && added {
         let in_sync = was.adding.iter().all(|id| now.isr.contains(id) || was.isr.contains(id));
         ensure(in_sync, || "a reassignment ended before its replicas were in sync".into())?;

@@ -40,6 +40,8 @@ use workload::auditor::{Description, audit};
 const DRAIN_MS: u64 = 60_000;
 /// The cluster must be at full strength this long after the last fault (L1).
 const HEAL_MS: u64 = 60_000;
+/// All nodes, told to stop at once, must have done so after this long.
+const STOP_MS: u64 = 10_000;
 /// How often the logs are looked at.
 const LOOK_MS: u64 = 20;
 
@@ -102,7 +104,7 @@ impl World {
             sim.host(node.name(), move || node::live(stage.clone(), node.clone(), plan.clone(), seed));
         }
         let faults = plan.faults.iter().cloned().collect();
-        let lookout = RefCell::new(Lookout::new(nodes.len()));
+        let lookout = RefCell::new(Lookout::new(&plan));
         let cluster = Rc::new(Cluster { stage, plan, nodes, lookout, settings: RefCell::default() });
         let weak = Rc::downgrade(&cluster);
         cluster.stage.set_authority(Box::new(move |node, group| {
@@ -121,7 +123,12 @@ impl World {
         self.until(load_ends_ms + DRAIN_MS, "the clients do not come to an end", |_, done| Ok(done))?;
         self.heal()?;
         let before = self.describe("auditor-1")?;
-        self.power_cut()?;
+        self.cluster.lookout.borrow_mut().expect_faults();
+        if self.cluster.plan.stops_at_once {
+            self.stop_all()?
+        } else {
+            self.power_cut()?
+        }
         self.heal()?;
         let after = self.describe("auditor-2")?;
         before.compare(&after)?;
@@ -143,6 +150,19 @@ impl World {
         self.cluster.lookout.borrow_mut().compare_replicas(&self.cluster)?;
         self.cluster.stage.note("world", format_args!("the cluster is at full strength"));
         Ok(())
+    }
+
+    /// Everybody is told to stop at once, when there is nobody left to hand over to.
+    fn stop_all(&mut self) -> Result<(), String> {
+        self.cluster.stage.note("world", format_args!("all are told to stop"));
+        for node in &self.cluster.nodes {
+            node.stop();
+            self.down.push_back(node.index);
+        }
+        let limit_ms = self.cluster.stage.now_ms() + STOP_MS;
+        let all_gone = |world: &World, _| Ok(world.cluster.nodes.iter().all(|node| node.process().is_none()));
+        self.until(limit_ms, "all were told to stop, and some are still there", all_gone)?;
+        self.heal_all()
     }
 
     fn power_cut(&mut self) -> Result<(), String> {
@@ -230,7 +250,8 @@ impl World {
                 }
             }
             Fault::Wipe(node) => {
-                if self.down.contains(&node) {
+                // One that was told to stop may still be about it.
+                if self.down.contains(&node) && self.cluster.nodes[node].process().is_none() {
                     self.cluster.nodes[node].wipe(self.seed);
                     self.cluster.lookout.borrow_mut().wiped(node);
                 }

@@ -97,6 +97,10 @@ pub struct Plan {
     pub fetch_timeout_ms: u64,
     pub snapshot_log_bytes: u64,
     pub min_isr: usize,
+    /// Nothing goes wrong, so nothing may be seen to.
+    pub is_quiet: bool,
+    /// At the end all nodes are told to stop at once, instead of a power cut.
+    pub stops_at_once: bool,
     /// What happens at which millisecond, in order.
     pub faults: Vec<(u64, Fault)>,
 }
@@ -128,11 +132,13 @@ impl Plan {
             fetch_timeout_ms: pick(rng, &[1_000, 2_000]),
             snapshot_log_bytes: pick(rng, &[3_000, 20_000, 1 << 20]),
             min_isr: 2,
+            is_quiet: rng.random_bool(0.05),
+            stops_at_once: rng.random(),
             faults: Vec::new(),
         };
         let mut at = rng.random_range(4_000..8_000);
         let pause_max = pick(rng, &[1_500, 4_000, 10_000]);
-        while at + 1_000 < plan.calm_from() {
+        while at + 1_000 < plan.calm_from() && !plan.is_quiet {
             plan.draw_episode(rng, at);
             at += rng.random_range(100..pause_max);
         }

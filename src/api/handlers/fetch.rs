@@ -209,13 +209,11 @@ fn plan(ctx: &Context, request: &FetchRequest, replica: i32) -> Result<FetchPlan
 }
 
 fn news_of(part: &FetchedPartition) -> News {
-    let is_error = part.error.is_error();
     News {
         high_watermark: part.high_watermark,
         log_start: part.log_start,
         has_records: !part.batches.is_empty(),
-        is_error,
-        is_special: is_error || part.diverging.is_some() || part.preferred.is_some(),
+        is_special: part.error.is_error() || part.diverging.is_some() || part.preferred.is_some(),
     }
 }
 

@@ -65,9 +65,13 @@ use crate::metadata::quorum::types::{Outcome, QuorumTypes};
 use crate::metadata::quorum::writer::Writer;
 use crate::metadata::record::MetadataRecord;
 use crate::peer::Address;
+use crate::sabotage;
 
 /// How long a proposal may take before its fate counts as unknown.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause before a leader that could not confirm that it leads looks again.
+const LEADING_PAUSE: Duration = Duration::from_millis(20);
 
 /// How fast voters notice that one of them is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -260,8 +264,13 @@ impl Quorum {
                 (now.state == ServerState::Leader, now.running_state.clone())
             };
             running.map_err(|fatal| fatal.to_string())?;
-            if leads && self.caught_up().await? {
-                return Ok(());
+            if leads {
+                if self.caught_up().await? {
+                    return Ok(());
+                }
+                // It is handing over, or has lost the others: asking whether it leads is an event in itself.
+                self.env.sleep(LEADING_PAUSE).await;
+                continue;
             }
             metrics.changed().await.map_err(|_| "raft has ended".to_owned())?;
         }
@@ -430,7 +439,7 @@ fn config(timing: Timing) -> Result<Config, StartError> {
         enable_pre_vote: Some(true),
         // On by default in the library. A leader sends entries before they are on its own disk, so the others may commit
         // what a crash takes from it: in the same term again it would put other entries under the same log ids.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(sabotage::on("term-resumed")),
         // Off by default in the library; without it a leader without quorum can block an election (issue 2080).
         quorum_loss_probe_interval: Some(2 * election_timeout_max),
         // We decide by weight: see `Published::snapshot_is_due`.

@@ -41,7 +41,8 @@ pub async fn run(mut caller: Caller) {
             caller.rest(50).await;
         }
     }
-    let (mut made, mut side) = (0, Vec::new());
+    // Names are used again once their topics are gone for certain.
+    let (mut made, mut side, mut free) = (0, Vec::new(), Vec::new());
     while caller.stage.is_loading() {
         match caller.rng.random_range(0..100) {
             0..30 => reassign(&mut caller).await,
@@ -49,15 +50,20 @@ pub async fn run(mut caller: Caller) {
             50..65 => alter(&mut caller).await,
             65..75 => delete_records(&mut caller).await,
             75..90 if side.len() < SIDE_TOPICS_MAX => {
-                made += 1;
-                let (name, partitions) = (format!("side-{made}"), caller.rng.random_range(1..3));
+                let name = free.pop().unwrap_or_else(|| {
+                    made += 1;
+                    format!("side-{made}")
+                });
+                let partitions = caller.rng.random_range(1..3);
                 if create(&mut caller, &name, partitions).await {
                     side.push(name);
                 }
             }
             _ if !side.is_empty() => {
                 let name = side.swap_remove(caller.rng.random_range(0..side.len()));
-                delete(&mut caller, &name).await;
+                if delete(&mut caller, &name).await {
+                    free.push(name);
+                }
             }
             _ => {}
         }
@@ -101,24 +107,31 @@ async fn adopt(caller: &mut Caller, name: &str) -> bool {
     let node = caller.somebody();
     let Some(answer) = caller.ask(node, version::METADATA, requests::all_metadata()).await else { return false };
     let named = answer.topics.iter().find(|topic| topic.name.as_ref().is_some_and(|known| &***known == name));
-    let Some(topic) = named else { return false };
+    let Some(topic) = named.filter(|topic| !caller.stage.ledger().topics.is_deleted(topic.topic_id)) else {
+        return false;
+    };
     learn(caller, name, Created { id: topic.topic_id, partitions: topic.partitions.len() as i32 });
     true
 }
 
-async fn delete(caller: &mut Caller, name: &str) {
-    let Some(known) = caller.stage.ledger().topics.known(name) else { return };
+/// Deletes a topic; true if it is gone for certain.
+async fn delete(caller: &mut Caller, name: &str) -> bool {
+    let Some(known) = caller.stage.ledger().topics.known(name) else { return false };
     caller.stage.ledger().topics.delete(name);
     let state = DeleteTopicState::default().with_topic_id(known.id);
     let request = DeleteTopicsRequest::default().with_timeout_ms(2_000).with_topics(vec![state]);
     let node = caller.somebody();
-    let Some(answer) = caller.ask(node, version::DELETE_TOPICS, request).await else { return };
+    let Some(answer) = caller.ask(node, version::DELETE_TOPICS, request).await else { return false };
     match answer.responses.first().map_or(-1, |result| result.error_code) {
         code::NONE => {
             note!(caller, "deleted {name}");
             caller.stage.ledger().topics.deleted(known.id);
+            true
         }
-        code => caller.expect("DeleteTopics", code, &[&AGAIN[..], &[code::UNKNOWN_TOPIC_ID]].concat()),
+        code => {
+            caller.expect("DeleteTopics", code, &[&AGAIN[..], &[code::UNKNOWN_TOPIC_ID]].concat());
+            false
+        }
     }
 }
 

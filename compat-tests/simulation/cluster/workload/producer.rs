@@ -32,6 +32,8 @@ struct Lane {
     next_sequence: i32,
     pending: VecDeque<Batch>,
     last: Option<Batch>,
+    /// The end of what was acknowledged last.
+    acknowledged_end: i64,
 }
 
 /// The answer about one batch.
@@ -232,9 +234,15 @@ impl Sure {
     }
 
     /// Sends everything under way in order, without waiting in between, and then reads the answers.
+    ///
+    /// A broker that knows nothing of a producer takes any sequence for its first, as Kafka's do: as long as that may be
+    /// so only one batch is sent at a time, or the second may come in before the first.
     async fn flush(&mut self, spot: Spot) {
         let Some(node) = self.producer.caller.leader(spot).await else { return };
-        let batches: Vec<Batch> = self.lanes.entry(spot).or_default().pending.iter().cloned().collect();
+        let deleted_to = self.producer.caller.stage.ledger().log(spot).delete_asked();
+        let lane = self.lanes.entry(spot).or_default();
+        let at_once = if lane.acknowledged_end > deleted_to { lane.pending.len() } else { 1 };
+        let batches: Vec<Batch> = lane.pending.iter().take(at_once).cloned().collect();
         let topic = self.producer.caller.named(spot.0);
         let link = self.producer.caller.link(node);
         let mut tickets = Vec::new();
@@ -259,7 +267,9 @@ impl Sure {
             match *answer {
                 Answer::At(base) => {
                     self.producer.acknowledged(spot, base, &batch);
-                    self.lanes.entry(spot).or_default().last = Some(batch);
+                    let lane = self.lanes.entry(spot).or_default();
+                    lane.acknowledged_end = lane.acknowledged_end.max(base + batch.values.len() as i64);
+                    lane.last = Some(batch);
                 }
                 Answer::Refused(code) => {
                     let mut allowed = retriable();
@@ -274,7 +284,10 @@ impl Sure {
                 Answer::Lost => unsettled.push_back(batch),
             }
         }
-        self.lanes.entry(spot).or_default().pending = unsettled;
+        let lane = self.lanes.entry(spot).or_default();
+        lane.pending.drain(..answers.len());
+        unsettled.append(&mut lane.pending);
+        lane.pending = unsettled;
         if let Some(refused) = answers.into_iter().find(|answer| !matches!(answer, Answer::At(_))) {
             self.producer.heed(refused).await;
         }
