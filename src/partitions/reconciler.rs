@@ -49,13 +49,14 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Reads which logs are stored. `incarnation` is this life of the broker. A directory that cannot tell goes
-    /// offline; with no other left, that is an error. Blocking; reads small rows only.
+    /// Reads which logs are stored. `incarnation` is this life of the broker; a node that is no broker has none, and
+    /// follows every image as it comes. A directory that cannot tell goes offline; with no other left, that is an
+    /// error. Blocking; reads small rows only.
     pub fn new(
         env: &Env,
         partitions: &Partitions,
         config: Arc<ArcSwap<Config>>,
-        incarnation: KafkaUuid,
+        incarnation: Option<KafkaUuid>,
     ) -> Result<Reconciler, String> {
         let mut found = BTreeMap::new();
         for directory in &partitions.0.directories {
@@ -74,7 +75,7 @@ impl Reconciler {
             partitions,
             config,
             events: Vec::new(),
-            awaited: Some(incarnation),
+            awaited: incarnation,
             found,
             missing,
             configured: BTreeMap::new(),

@@ -113,7 +113,8 @@ impl Server {
         let metadata = start_metadata(&env, &shared_config.load(), &partitions, quorum_disk, &addresses).await?;
         let reconciler = {
             let (env, partitions, config) = (env.clone(), partitions.clone(), shared_config.clone());
-            let (of_reconciler, incarnation) = (env.clone(), metadata.incarnation());
+            let is_broker = config.load().has_role("broker");
+            let (of_reconciler, incarnation) = (env.clone(), is_broker.then(|| metadata.incarnation()));
             of_reconciler.blocking(move || Reconciler::new(&env, &partitions, config, incarnation)).await?
         };
         let groups = coordinator(&env, &metadata, shared_config.load().broker());
