@@ -40,6 +40,11 @@ def main():
                              "max.in.flight.requests.per.connection": 1}, pause_s=0.001)
         idempotent.start()
         plain.start()
+        with report.check("settings-of-each-broker"):
+            # Whoever is the controller: two of three have to ask it.
+            for node in cluster.nodes:
+                load.alter_broker(cluster.bootstrap, node.number, {"log.retention.ms": "86400000"})
+                load.alter_broker(cluster.bootstrap, node.number, {"log.retention.ms": None})
         with report.check("kill-one-after-the-other"):
             kills(cluster, idempotent, options, report)
         with report.check("rolling-restart"):

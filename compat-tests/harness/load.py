@@ -45,6 +45,18 @@ def alter_topic(bootstrap, topic, settings):
     client.incremental_alter_configs([resource])[resource].result(TIMEOUT_S)
 
 
+def alter_broker(bootstrap, broker, settings):
+    """Sets settings of one broker, or takes away those that are None. The client asks that broker."""
+    def entry(key, setting):
+        verb = AlterConfigOpType.DELETE if setting is None else AlterConfigOpType.SET
+        return ConfigEntry(key, setting, incremental_operation=verb)
+
+    entries = [entry(key, setting) for key, setting in settings.items()]
+    resource = ConfigResource(ResourceType.BROKER, str(broker), incremental_configs=entries)
+    client = admin(bootstrap)
+    client.incremental_alter_configs([resource])[resource].result(TIMEOUT_S)
+
+
 def value(partition, number, length):
     """The value of record `number` of a partition, at least `length` bytes long."""
     head = b"%d:%d:" % (partition, number)

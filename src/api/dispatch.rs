@@ -119,7 +119,7 @@ pub(super) async fn dispatch_forwarded(
     let Admitted::Call { api, request, body } = admit(&frame, true)? else {
         return Err("ApiVersions is not forwarded".into());
     };
-    if api.route != Route::Controller || api.scope != Scope::Both {
+    if api.route == Route::Here || api.scope != Scope::Both {
         return Err(format!("{} is not forwarded", api.name));
     }
     ctx.services.api_stats.requested(api.key);

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{EnvelopeRequest, EnvelopeResponse};
+use kafka_protocol::messages::{EnvelopeRequest, EnvelopeResponse, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use parking_lot::Mutex;
 
 use crate::api::context::{Connection, Context};
 use crate::env::Env;
-use crate::error::ErrorCode;
+use crate::error::{ApiError, ErrorCode};
 use crate::peer::{Address, Peer, PeerFailed};
 use crate::wire::primitives::{Cursor, put_string_length, put_unsigned_varint};
 use crate::wire::reply::{Response, ResponseTo};
@@ -90,6 +91,29 @@ pub async fn forward(ctx: &Context, frame: Bytes) -> Forwarded {
             }
         }
         services.env.sleep(RETRY).await;
+    }
+}
+
+/// What the active controller answers to a `request` that is made of the client's, in the version of that.
+pub async fn ask<Q: Request>(ctx: &Context, request: &Q) -> Result<Q::Response, ApiError> {
+    let version = ctx.request.version;
+    let failed = |_| ApiError::from(ErrorCode::UnknownServerError);
+    let header = RequestHeader::default()
+        .with_request_api_key(Q::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(ctx.request.correlation_id)
+        .with_client_id(Some(StrBytes::from_string(ctx.request.client_id.to_string())));
+    let mut frame = BytesMut::new();
+    header.encode(&mut frame, Q::header_version(version)).map_err(failed)?;
+    request.encode(&mut frame, version).map_err(failed)?;
+    match forward(ctx, frame.freeze()).await {
+        Forwarded::Answered(response) => {
+            let mut answer = response.without_size();
+            ResponseHeader::decode(&mut answer, Q::Response::header_version(version)).map_err(failed)?;
+            Q::Response::decode(&mut answer, version).map_err(failed)
+        }
+        Forwarded::NotTaken => Err(ErrorCode::NotController.into()),
+        Forwarded::Lost => Err(ErrorCode::RequestTimedOut.into()),
     }
 }
 

@@ -53,6 +53,8 @@ pub enum Route {
     Here,
     /// The controller, on behalf of the broker that was asked.
     Controller,
+    /// The controller, once the broker that was asked has judged what is its own; the handler asks on.
+    Both,
 }
 
 /// On which listeners an API is served (`listeners` in Kafka's message definitions).
@@ -153,14 +155,14 @@ pub static APIS: &[Api] = &[
     api!(22, "InitProducerId", 0..=5, Here, init_producer_id(InitProducerIdRequest)).gaps("no transactional ids"),
     api!(23, "OffsetForLeaderEpoch", 2..=4, Here, offset_for_leader_epoch(OffsetForLeaderEpochRequest)),
     api!(32, "DescribeConfigs", 1..=4, Here, describe_configs(DescribeConfigsRequest)).on(Scope::Both),
-    api!(33, "AlterConfigs", 0..=2, Controller, alter_configs(AlterConfigsRequest)).on(Scope::Both),
+    api!(33, "AlterConfigs", 0..=2, Both, alter_configs(AlterConfigsRequest)).on(Scope::Both),
     api!(34, "AlterReplicaLogDirs", 1..=2, Here, alter_replica_log_dirs(AlterReplicaLogDirsRequest))
         .gaps("nothing moves between directories"),
     api!(35, "DescribeLogDirs", 1..=5, Here, describe_log_dirs(DescribeLogDirsRequest)),
     api!(37, "CreatePartitions", 0..=3, Controller, create_partitions(CreatePartitionsRequest)).on(Scope::Both),
     api!(42, "DeleteGroups", 0..=2, Here, delete_groups(DeleteGroupsRequest)),
     api!(43, "ElectLeaders", 0..=2, Controller, elect_leaders(ElectLeadersRequest)).on(Scope::Both),
-    api!(44, "IncrementalAlterConfigs", 0..=1, Controller, incremental_alter_configs(IncrementalAlterConfigsRequest))
+    api!(44, "IncrementalAlterConfigs", 0..=1, Both, incremental_alter_configs(IncrementalAlterConfigsRequest))
         .on(Scope::Both),
     api!(
         45,
@@ -231,12 +233,13 @@ pub fn apis() -> impl Iterator<Item = (i16, &'static str)> {
 pub fn apis_markdown() -> String {
     let mut text = String::from(
         "# APIs\n\nGenerated from `src/api/table.rs`. *Kafka* is the range that Kafka 4.3 knows, *versions* what is \
-         served here.\n\n| key | name | versions | Kafka | decided by | not done |\n|---|---|---|---|---|---|\n",
+         served here.\n\n| key | name | versions | Kafka | listeners | decided by | not done |\n|---|---|---|---|---|---|---|\n",
     );
     for api in APIS {
         let decided = match api.route {
             Route::Here => "broker",
             Route::Controller => "controller",
+            Route::Both => "both",
         };
         let scope = match api.scope {
             Scope::Brokers => "brokers",
