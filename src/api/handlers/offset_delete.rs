@@ -13,8 +13,11 @@ use crate::error::ErrorCode;
 use crate::ids::{PartitionIndex, TopicName};
 use crate::metadata::ClusterImage;
 
-/// Deletes what exists.
+/// Deletes what exists. A group without a name is refused before anything is looked at (24).
 pub async fn handle(ctx: &Context, request: OffsetDeleteRequest) -> Reply<OffsetDeleteResponse> {
+    if request.group_id.is_empty() {
+        return Reply::Now(OffsetDeleteResponse::default().with_error_code(ErrorCode::InvalidGroupId.code()));
+    }
     let image = ctx.services.metadata.image();
     let group = GroupId::from(request.group_id.as_str());
     let topics = request.topics.iter().filter_map(|topic| existing(&image, topic)).collect();
