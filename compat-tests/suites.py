@@ -173,6 +173,7 @@ def _many_partitions(options):
 
 
 def _compaction(options):
+    toolchain.need("java", "mvn")
     python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
     updates, keys = ("10M", "100K") if options.full else ("500K", "5K")
     command = [python, HERE / "compaction" / "suite.py", "--updates", updates, "--keys", keys]

@@ -11,17 +11,19 @@ pub mod memory;
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha12Rng;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
@@ -45,7 +47,7 @@ pub trait Listener: Send + Sync {
 
 /// The network: the kernel's in production, turmoil's in simulation.
 pub trait Net: Send + Sync {
-    /// Binds `host:port`; an empty host or `0.0.0.0` means every interface.
+    /// Binds `host:port`; an empty host, `0.0.0.0` or `::` means every interface, IPv4 and IPv6.
     fn bind<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
     /// Connects to `host:port`.
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Box<dyn Duplex>>>;
@@ -68,6 +70,23 @@ struct Inner {
     net: Arc<dyn Net>,
     tasks: Mutex<Vec<AbortHandle>>,
     simulated: bool,
+    gate: Arc<Mutex<Gate>>,
+}
+
+/// Holds the tasks of a simulated process back while it is closed.
+#[derive(Default)]
+struct Gate {
+    is_closed: bool,
+    waiting: Vec<Waker>,
+}
+
+impl Gate {
+    fn holds(&mut self, task: &Waker) -> bool {
+        if self.is_closed {
+            self.waiting.push(task.clone());
+        }
+        self.is_closed
+    }
 }
 
 /// Time, randomness, tasks and sockets of one broker process. Cheap to clone.
@@ -87,7 +106,7 @@ impl Env {
 
     fn build(wall: Wall, rng: ChaCha12Rng, net: Arc<dyn Net>, simulated: bool) -> Env {
         let tasks = Mutex::new(Vec::new());
-        Env(Arc::new(Inner { wall, rng: Mutex::new(rng), net, tasks, simulated }))
+        Env(Arc::new(Inner { wall, rng: Mutex::new(rng), net, tasks, simulated, gate: Arc::default() }))
     }
 
     /// Monotonic now.
@@ -127,13 +146,43 @@ impl Env {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let handle = tokio::spawn(future);
+        let handle = match self.0.simulated {
+            true => self.spawn_gated(future),
+            false => tokio::spawn(future),
+        };
         let mut tasks = self.0.tasks.lock();
         if tasks.len() >= 1024 && tasks.len().is_power_of_two() {
             tasks.retain(|task| !task.is_finished());
         }
         tasks.push(handle.abort_handle());
         handle
+    }
+
+    fn spawn_gated<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (gate, mut future) = (self.0.gate.clone(), Box::pin(future));
+        tokio::spawn(std::future::poll_fn(move |context| {
+            let is_held = gate.lock().holds(context.waker());
+            if is_held { Poll::Pending } else { future.as_mut().poll(context) }
+        }))
+    }
+
+    /// Stops every task of a simulated process where it is, as SIGSTOP does: time goes on, and nothing is done.
+    pub fn pause(&self) {
+        self.0.gate.lock().is_closed = true;
+    }
+
+    /// Has them go on.
+    pub fn resume(&self) {
+        let waiting = {
+            let mut gate = self.0.gate.lock();
+            gate.is_closed = false;
+            std::mem::take(&mut gate.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Aborts every task spawned through this `Env`: the end of a process, for tests that crash a broker.
@@ -239,6 +288,9 @@ fn with_short_path<T>(path: &Path, open: impl FnOnce(&Path) -> io::Result<T>) ->
     }
 }
 
+/// Connections that may wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
+const BACKLOG: i32 = 1024;
+
 /// The kernel's TCP.
 struct KernelNet;
 
@@ -247,8 +299,10 @@ struct KernelListener(tokio::net::TcpListener);
 impl Net for KernelNet {
     fn bind<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {
-            let host = if host.is_empty() { "0.0.0.0" } else { host };
-            let listener = tokio::net::TcpListener::bind((host, port)).await?;
+            let listener = match host {
+                "" | "0.0.0.0" | "::" => bind_everywhere(port).await?,
+                _ => tokio::net::TcpListener::bind((host, port)).await?,
+            };
             Ok(Box::new(KernelListener(listener)) as Box<dyn Listener>)
         })
     }
@@ -266,6 +320,27 @@ impl Net for KernelNet {
     }
 }
 
+/// Binds every interface, for both versions of IP as Java does: clients that resolve `localhost` may try `::1` only.
+async fn bind_everywhere(port: u16) -> io::Result<tokio::net::TcpListener> {
+    match bind_both(port) {
+        // A kernel without IPv6, or with it switched off.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
+            tokio::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    }
+}
+
+fn bind_both(port: u16) -> io::Result<tokio::net::TcpListener> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_only_v6(false)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
+    socket.listen(BACKLOG)?;
+    tokio::net::TcpListener::from_std(socket.into())
+}
+
 impl Listener for KernelListener {
     fn accept(&self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>> {
         Box::pin(async move {
@@ -277,5 +352,27 @@ impl Listener for KernelListener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_interface_is_bound_for_both_versions_of_ip() {
+        for host in ["", "0.0.0.0"] {
+            let listener = KernelNet.bind(host, 0).await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let has_ipv6 = listener.local_addr().unwrap().is_ipv6();
+            for (name, works) in [("127.0.0.1", true), ("::1", has_ipv6)] {
+                let (connected, accepted) = tokio::join!(KernelNet.connect(name, port), async {
+                    if works { Some(listener.accept().await.unwrap().1) } else { None }
+                });
+                assert_eq!(connected.is_ok(), works, "{host:?} {name}");
+                let peer = accepted.map(|peer| peer.ip().to_canonical().to_string());
+                assert_eq!(peer, works.then(|| name.to_owned()), "{host:?}");
+            }
+        }
     }
 }

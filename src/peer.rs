@@ -116,19 +116,9 @@ impl Peer {
     ) -> Result<Q::Response, PeerFailed> {
         let body = encode(version, request).map_err(PeerFailed::NotSent)?;
         let answer = self.call_raw(Q::KEY, version, body, deadline).await?;
-        let unreadable = |why: &dyn fmt::Display| {
+        decode::<Q>(version, answer).map_err(|why| {
             PeerFailed::Unanswered(format!("{}: the answer to API {} cannot be read: {why}", self.address, Q::KEY))
-        };
-        let shape = schema::response(Q::KEY, version).ok_or_else(|| unreadable(&"an unknown version"))?;
-        guard::walk(shape, &answer).map_err(|malformed| unreadable(&malformed))?;
-        let known = bridge::via(Q::KEY, version);
-        let mut answer = match schema::response(Q::KEY, known) {
-            Some(older) if known != version => {
-                bridge::reshape(shape, older, &answer).map_err(|malformed| unreadable(&malformed))?
-            }
-            _ => answer,
-        };
-        Q::Response::decode(&mut answer, known).map_err(|error| unreadable(&error))
+        })
     }
 
     /// Sends a body that is already encoded, and gives the body of the answer. The answer was not walked.
@@ -161,7 +151,8 @@ fn late(address: &Address, failed: fn(String) -> PeerFailed) -> PeerFailed {
     failed(format!("{address}: no answer in time"))
 }
 
-fn encode<Q: Request>(version: i16, request: &Q) -> Result<Bytes, String> {
+/// The body of a request of `version`. The error is a sentence for the log.
+pub fn encode<Q: Request>(version: i16, request: &Q) -> Result<Bytes, String> {
     let known = bridge::via(Q::KEY, version);
     let mut body = BytesMut::new();
     request.encode(&mut body, known).map_err(|error| format!("API {} version {known}: {error}", Q::KEY))?;
@@ -171,6 +162,20 @@ fn encode<Q: Request>(version: i16, request: &Q) -> Result<Bytes, String> {
         }
         _ => Ok(body.freeze()),
     }
+}
+
+/// The answer to a `Q` of `version` from its body, which is walked first. The error is a sentence for the log.
+pub fn decode<Q: Request>(version: i16, body: Bytes) -> Result<Q::Response, String> {
+    let shape = schema::response(Q::KEY, version).ok_or("an unknown version")?;
+    guard::walk(shape, &body).map_err(|malformed| malformed.to_string())?;
+    let known = bridge::via(Q::KEY, version);
+    let mut body = match schema::response(Q::KEY, known) {
+        Some(older) if known != version => {
+            bridge::reshape(shape, older, &body).map_err(|malformed| malformed.to_string())?
+        }
+        _ => body,
+    };
+    Q::Response::decode(&mut body, known).map_err(|error| error.to_string())
 }
 
 /// The task that owns the connection.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: without the `sabotage` feature [`on`] is the constant `false` and every fault is compiled out.
 
-/// The faults that can be switched on; each must be found by the simulation within 100 seeds.
+/// The faults that can be switched on in a broker; each must be found by its simulation within 100 seeds.
 pub const ALL: &[&str] = &[
     "ack-before-sync",
     "ack-before-write",
@@ -14,6 +14,33 @@ pub const ALL: &[&str] = &[
     "commit-answered-early",
     "producer-state-lost",
     "truncated-fetch",
+];
+
+/// Those of brokers that replicate, and of their controllers; each must be found by the simulation of a cluster within
+/// 200 seeds.
+pub const OF_CLUSTERS: &[&str] = &[
+    "isr-unconfirmed",
+    "below-min-isr",
+    "follower-acks-unsynced",
+    "cut-inside-a-batch",
+    "cut-too-far",
+    "divergence-ignored",
+    "high-watermark-ahead-of-isr",
+    "acks-all-of-one",
+    "epoch-not-fenced",
+    "epoch-not-begun",
+    "joins-too-early",
+    "broker-epoch-unchecked",
+    "partition-epoch-unchecked",
+    "unclean-in-silence",
+    "leader-outside-isr",
+    "eligible-forgotten",
+    "lossy-stays-eligible",
+    "producers-not-followed",
+    "metadata-unsynced",
+    "vote-not-stored",
+    "stamp-unchecked",
+    "reassigned-too-early",
 ];
 
 #[cfg(feature = "sabotage")]

@@ -2,15 +2,19 @@
 
 An idempotent producer updates a set of keys over and over, with every codec in turn, and deletes every tenth key at the
 end. One more record far ahead in time rolls the last segment, in Kafka as in Ottla. Then the topic is read until
-nothing but the last of each key is left, and once more after a restart.
+nothing but the last of each key is left, and once more after a restart, by librdkafka and by Kafka's own consumer. The
+digest of what is left is the same for every broker that keeps the right offsets: the input is drawn from one seed.
 """
 
 import argparse
+import hashlib
 import os
 import random
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from confluent_kafka import Producer
 
@@ -47,6 +51,10 @@ def main():
             broker.stop()
             broker.start()
             compare(read(broker), last)
+        with report.check("java-consumer"):
+            found = read_with_java(broker)
+            compare(found, last)
+            report.figure("digest", digest(found), "of partition, offset, key and value")
         report.figure("left", round(broker.disk_bytes() / 1e6, 1), "MB on disk")
     return report.exit_code()
 
@@ -101,6 +109,28 @@ def read(broker):
     ranges = load.watermarks(broker.bootstrap, TOPIC, PARTITIONS)
     found = load.scan_messages(broker.bootstrap, TOPIC, ranges)
     return [(m.partition(), m.offset(), m.key(), m.value()) for m in found if m.key() != ROLLS]
+
+
+def read_with_java(broker):
+    """The same through `kafka-console-consumer`."""
+    fields = [f"print.{name}=true" for name in ("partition", "offset", "key", "value")]
+    fields += ["print.timestamp=false", "null.literal=null", "key.separator=|"]
+    command = [Path(os.environ["OTTLA_KAFKA_SCRIPTS"]) / "tool", "kafka-console-consumer", "--bootstrap-server",
+               broker.bootstrap, "--topic", TOPIC, "--from-beginning", "--timeout-ms", "10000"]
+    command += [word for field in fields for word in ("--formatter-property", field)]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=600, check=False)
+    found = []
+    for line in ended.stdout.splitlines():
+        partition, offset, key, value = line.split(b"|", 3)
+        if key != ROLLS:
+            value = None if value == b"null" else value
+            found.append((int(partition.split(b":")[1]), int(offset.split(b":")[1]), key, value))
+    return found
+
+
+def digest(found):
+    """The same for the same records, in whatever order they came."""
+    return hashlib.sha256(repr(sorted(found, key=lambda record: record[:2])).encode()).hexdigest()[:16]
 
 
 def await_compacted(broker, last, report):

@@ -38,23 +38,28 @@ def create_topic(bootstrap, topic, partitions, settings=None, replicas=1):
 
 def alter_topic(bootstrap, topic, settings):
     """Sets topic settings."""
+    alter(bootstrap, ResourceType.TOPIC, topic, settings)
+
+
+def alter_broker(bootstrap, number, settings):
+    """Sets settings of one broker, which is the one that is asked."""
+    alter(bootstrap, ResourceType.BROKER, str(number), settings)
+
+
+def alter(bootstrap, kind, name, settings):
+    """Sets settings of a resource."""
     entries = [ConfigEntry(key, setting, incremental_operation=AlterConfigOpType.SET)
                for key, setting in settings.items()]
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    resource = ConfigResource(kind, name, incremental_configs=entries)
     client = admin(bootstrap)
     client.incremental_alter_configs([resource])[resource].result(TIMEOUT_S)
 
 
-def alter_broker(bootstrap, broker, settings):
-    """Sets settings of one broker, or takes away those that are None. The client asks that broker."""
-    def entry(key, setting):
-        verb = AlterConfigOpType.DELETE if setting is None else AlterConfigOpType.SET
-        return ConfigEntry(key, setting, incremental_operation=verb)
-
-    entries = [entry(key, setting) for key, setting in settings.items()]
-    resource = ConfigResource(ResourceType.BROKER, str(broker), incremental_configs=entries)
+def broker_setting(bootstrap, number, key):
+    """The value that one broker tells of a setting of its own."""
+    resource = ConfigResource(ResourceType.BROKER, str(number))
     client = admin(bootstrap)
-    client.incremental_alter_configs([resource])[resource].result(TIMEOUT_S)
+    return client.describe_configs([resource])[resource].result(TIMEOUT_S)[key].value
 
 
 def value(partition, number, length):
@@ -207,13 +212,15 @@ def watermarks(bootstrap, topic, partitions):
 
 
 def _watermarks_of(consumer, place):
-    """Asks again while the answer is that it may be asked again: a broker that just started may not lead yet."""
+    """Asks again while the answer is that it may be asked again: a broker that just started may not lead yet, and one
+    that leads may not know yet how far the others are (KIP-207)."""
+    again = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.OFFSET_NOT_AVAILABLE)
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
             return consumer.get_watermark_offsets(place, TIMEOUT_S)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+            if error.args[0].code() not in again or time.monotonic() > deadline:
                 raise
             consumer.poll(0.1)  # lets librdkafka work; there is nothing to read
 

@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(40);
 pub struct Client {
     pub name: String,
     pub stage: Rc<Stage>,
+    /// Whom it may speak to, and whom it speaks to now.
+    targets: Vec<(&'static str, u16)>,
+    at: usize,
     correlation: i32,
     stream: Option<TcpStream>,
 }
@@ -40,7 +43,35 @@ pub struct Ticket<R> {
 
 impl Client {
     pub fn new(name: &str, stage: &Rc<Stage>) -> Client {
-        Client { name: name.to_owned(), stage: stage.clone(), correlation: 0, stream: None }
+        Client::of(name, stage, BROKER)
+    }
+
+    /// A client of the broker at `target`.
+    pub fn of(name: &str, stage: &Rc<Stage>, target: (&'static str, u16)) -> Client {
+        Client::among(name, stage, vec![target])
+    }
+
+    /// A client of several brokers, one at a time.
+    pub fn among(name: &str, stage: &Rc<Stage>, targets: Vec<(&'static str, u16)>) -> Client {
+        Client { name: name.to_owned(), stage: stage.clone(), targets, at: 0, correlation: 0, stream: None }
+    }
+
+    /// How many brokers it may speak to.
+    pub fn targets(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Which of them it speaks to.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// From now on it speaks to this one.
+    pub fn turn_to(&mut self, at: usize) {
+        if at != self.at && at < self.targets.len() {
+            self.at = at;
+            self.stream = None;
+        }
     }
 
     /// Sends `request` and waits for the answer, both within `patience`.
@@ -82,7 +113,7 @@ impl Client {
 
     async fn send_now<R: Request>(&mut self, version: i16, request: &R) -> Option<Ticket<R>> {
         if self.stream.is_none() {
-            self.stream = Some(TcpStream::connect(BROKER).await.ok()?);
+            self.stream = Some(TcpStream::connect(self.targets[self.at]).await.ok()?);
         }
         self.correlation += 1;
         let frame = frame(&self.name, self.correlation, version, request);

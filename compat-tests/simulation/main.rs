@@ -12,6 +12,7 @@
 
 mod checkers;
 mod client;
+mod cluster;
 mod faults;
 mod net;
 mod requests;
@@ -24,16 +25,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use world::{Broken, Report, run};
 
-/// Seeds of an everyday run.
+/// Seeds of an everyday run: of one broker, and of a cluster.
 const SEEDS: u64 = 60;
+const CLUSTER_SEEDS: u64 = 6;
 
 fn number_in(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
+type Run = fn(u64, bool) -> Result<Report, Broken>;
+
 /// Plays the seeds `1..=count` on every processor; the first broken invariant ends it.
-fn play_all(count: u64) -> Result<Vec<Report>, Broken> {
+fn play_all(count: u64, run: Run) -> Result<Vec<Report>, Broken> {
     let (next, reports, broken) = (AtomicU64::new(1), Mutex::new(Vec::new()), Mutex::new(None));
     let work = || {
         while broken.lock().unwrap().is_none() {
@@ -60,18 +64,40 @@ fn play_all(count: u64) -> Result<Vec<Report>, Broken> {
 
 #[test]
 fn a_thousand_seeds_keep_every_invariant() {
+    keep_every_invariant(SEEDS, run);
+}
+
+#[test]
+fn a_thousand_clusters_keep_every_invariant() {
+    keep_every_invariant(CLUSTER_SEEDS, cluster::run);
+}
+
+/// `OTTLA_LOG=ottla=debug` prints what the brokers log of the one seed that is played.
+fn tell_all() {
+    let Ok(filter) = std::env::var("OTTLA_LOG") else { return };
+    let filter = tracing_subscriber::EnvFilter::new(filter);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .without_time()
+        .with_ansi(false)
+        .with_writer(std::io::stdout)
+        .init();
+}
+
+fn keep_every_invariant(seeds: u64, run: Run) {
     if let Some(seed) = number_in("OTTLA_SEED") {
+        tell_all();
         let report = run(seed, true).unwrap_or_else(|broken| panic!("{broken}"));
         println!("seed {seed}: {report:?}");
         return;
     }
-    let count = number_in("OTTLA_SEEDS").unwrap_or(SEEDS);
-    let reports = play_all(count).unwrap_or_else(|broken| panic!("\n{broken}"));
+    let count = number_in("OTTLA_SEEDS").unwrap_or(seeds);
+    let reports = play_all(count, run).unwrap_or_else(|broken| panic!("\n{broken}"));
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     println!(
-        "{count} seeds: {} simulated seconds, {} power cuts, {} records acknowledged, {} events",
+        "{count} seeds: {} simulated seconds, {} starts, {} records acknowledged, {} events",
         sum(|report| report.simulated_ms) / 1000,
-        sum(|report| u64::from(report.lives) - 1),
+        sum(|report| u64::from(report.starts)),
         sum(|report| report.acknowledged as u64),
         sum(|report| report.events),
     );
@@ -106,16 +132,27 @@ fn trace_of(seed: u64) -> Vec<String> {
 #[cfg(feature = "sabotage")]
 #[test]
 fn every_sabotage_is_found() {
+    find(ottla::sabotage::ALL, 100, run);
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+fn every_sabotage_of_a_cluster_is_found() {
+    find(ottla::sabotage::OF_CLUSTERS, 200, cluster::run);
+}
+
+#[cfg(feature = "sabotage")]
+fn find(faults: &[&str], seeds: u64, run: Run) {
     let mut missed = Vec::new();
     let only = std::env::var("OTTLA_SABOTAGE").ok();
-    for fault in ottla::sabotage::ALL.iter().filter(|fault| only.as_deref().is_none_or(|only| only == **fault)) {
+    for fault in faults.iter().filter(|fault| only.as_deref().is_none_or(|only| only == **fault)) {
         ottla::sabotage::choose(Some(fault));
-        let found = (1..=100).find_map(|seed| run(seed, false).err());
+        let found = (1..=seeds).find_map(|seed| run(seed, false).err());
         ottla::sabotage::choose(None);
         match found {
             Some(Broken { seed, sentence, .. }) => println!("{fault}: seed {seed}: {sentence}"),
             None => missed.push(fault),
         }
     }
-    assert!(missed.is_empty(), "not found within 100 seeds: {missed:?}");
+    assert!(missed.is_empty(), "not found within {seeds} seeds: {missed:?}");
 }

@@ -35,6 +35,9 @@ pub mod version {
     pub const DELETE_RECORDS: i16 = 2;
     pub const INIT_PRODUCER_ID: i16 = 4;
     pub const OFFSET_FOR_LEADER_EPOCH: i16 = 4;
+    pub const ALTER_PARTITION_REASSIGNMENTS: i16 = 0;
+    pub const ELECT_LEADERS: i16 = 2;
+    pub const INCREMENTAL_ALTER_CONFIGS: i16 = 1;
 }
 
 /// Error codes that the workload knows by name.
@@ -42,22 +45,32 @@ pub mod code {
     pub const NONE: i16 = 0;
     pub const OFFSET_OUT_OF_RANGE: i16 = 1;
     pub const UNKNOWN_TOPIC: i16 = 3;
+    pub const LEADER_NOT_AVAILABLE: i16 = 5;
     pub const NOT_LEADER: i16 = 6;
     pub const REQUEST_TIMED_OUT: i16 = 7;
     pub const COORDINATOR_LOADING: i16 = 14;
     pub const COORDINATOR_NOT_AVAILABLE: i16 = 15;
     pub const NOT_COORDINATOR: i16 = 16;
+    pub const NOT_ENOUGH_REPLICAS: i16 = 19;
+    pub const NOT_ENOUGH_AFTER_APPEND: i16 = 20;
     pub const ILLEGAL_GENERATION: i16 = 22;
     pub const UNKNOWN_MEMBER: i16 = 25;
     pub const REBALANCE: i16 = 27;
     pub const TOPIC_EXISTS: i16 = 36;
+    pub const INVALID_REPLICATION_FACTOR: i16 = 38;
     pub const NOT_CONTROLLER: i16 = 41;
+    pub const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
     pub const OUT_OF_ORDER: i16 = 45;
     pub const FETCH_SESSION_NOT_FOUND: i16 = 70;
     pub const FETCH_SESSION_EPOCH: i16 = 71;
     pub const FENCED_EPOCH: i16 = 74;
+    pub const UNKNOWN_EPOCH: i16 = 76;
     pub const OFFSET_NOT_AVAILABLE: i16 = 78;
     pub const MEMBER_ID_REQUIRED: i16 = 79;
+    pub const PREFERRED_NOT_AVAILABLE: i16 = 80;
+    pub const ELECTION_NOT_NEEDED: i16 = 84;
+    pub const NO_REASSIGNMENT: i16 = 85;
+    pub const UNKNOWN_TOPIC_ID: i16 = 100;
 }
 
 pub fn text(text: &str) -> StrBytes {

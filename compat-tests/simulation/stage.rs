@@ -20,14 +20,19 @@ struct Trace {
     last: VecDeque<String>,
 }
 
+/// In which epoch a broker coordinates a group, if it does.
+pub type Authority = Box<dyn Fn(usize, &str) -> Option<i32>>;
+
 /// See the file's head.
 pub struct Stage {
     load_ends_ms: u64,
     now_ms: Cell<u64>,
     life: Cell<u32>,
+    starts: Cell<u32>,
     ledger: RefCell<Ledger>,
     trace: RefCell<Trace>,
     broken: RefCell<Option<String>>,
+    authority: RefCell<Option<Authority>>,
     is_told: bool,
 }
 
@@ -38,9 +43,11 @@ impl Stage {
             load_ends_ms,
             now_ms: Cell::new(0),
             life: Cell::new(0),
+            starts: Cell::new(0),
             ledger: RefCell::default(),
             trace: RefCell::default(),
             broken: RefCell::default(),
+            authority: RefCell::default(),
             is_told,
         }
     }
@@ -54,15 +61,37 @@ impl Stage {
         self.now_ms.set(now_ms);
     }
 
-    /// How many times the broker was started.
+    /// One of several brokers starts.
+    pub fn count_start(&self) {
+        self.starts.set(self.starts.get() + 1);
+    }
+
+    /// How many times any broker was started.
+    pub fn starts(&self) -> u32 {
+        self.starts.get()
+    }
+
+    /// How many times the only broker was started; 0 if there are several.
     pub fn life(&self) -> u32 {
         self.life.get()
     }
 
     /// The broker starts once more.
     pub fn begin_life(&self) -> u32 {
+        self.count_start();
         self.life.set(self.life.get() + 1);
         self.life.get()
+    }
+
+    /// There are several brokers, and not each of them is always right about groups.
+    pub fn set_authority(&self, authority: Authority) {
+        *self.authority.borrow_mut() = Some(authority);
+    }
+
+    /// In which epoch the broker at `at` coordinates `group`. A coordinator that was deposed and has not heard of it may
+    /// answer what was true before: what it says counts only if it was the present one all the time.
+    pub fn authority(&self, at: usize, group: &str) -> Option<i32> {
+        self.authority.borrow().as_ref().map_or(Some(0), |authority| authority(at, group))
     }
 
     /// True until the actors are to come to an end.

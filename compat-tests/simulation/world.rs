@@ -39,13 +39,14 @@ pub struct Report {
     /// Of every event with its time.
     pub hash: u64,
     pub simulated_ms: u64,
-    pub lives: u32,
+    pub starts: u32,
     pub acknowledged: usize,
 }
 
 /// A broken invariant.
 #[derive(Debug)]
 pub struct Broken {
+    test: &'static str,
     pub seed: u64,
     pub sentence: String,
     pub last_lines: String,
@@ -53,11 +54,11 @@ pub struct Broken {
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Broken { seed, sentence, last_lines } = self;
+        let Broken { test, seed, sentence, last_lines } = self;
         write!(
             f,
             "{last_lines}seed {seed}: {sentence}\nonce more, with the whole trace:\n  OTTLA_SEED={seed} cargo test \
-             --release --test simulation a_thousand_seeds -- --nocapture"
+             --release --test simulation {test} -- --nocapture"
         )
     }
 }
@@ -82,14 +83,29 @@ fn keep_panics() {
     });
 }
 
+/// The first panic of this thread's world.
+pub fn panicked() -> Option<String> {
+    PANIC.with_borrow(Clone::clone)
+}
+
 /// Plays one seed to its end. With `is_told` the trace is printed.
 pub fn run(seed: u64, is_told: bool) -> Result<Report, Broken> {
-    keep_panics();
-    IS_SIMULATING.set(true);
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let plan = Plan::draw(&mut rng);
     let stage = Rc::new(Stage::new(plan.load_ends_ms, is_told));
-    let played = std::panic::catch_unwind(AssertUnwindSafe(|| World::new(seed, plan, stage.clone(), rng).play()));
+    enact("a_thousand_seeds", seed, &stage, || World::new(seed, plan, stage.clone(), rng).play())
+}
+
+/// Has a world play, and says what came of it. `test` is the beginning of the test that plays this seed alone.
+pub fn enact(
+    test: &'static str,
+    seed: u64,
+    stage: &Stage,
+    play: impl FnOnce() -> Result<u64, String>,
+) -> Result<Report, Broken> {
+    keep_panics();
+    IS_SIMULATING.set(true);
+    let played = std::panic::catch_unwind(AssertUnwindSafe(play));
     IS_SIMULATING.set(false);
     let outcome = match (PANIC.take(), played) {
         (Some(panic), _) => Err(format!("panic: {panic}")),
@@ -100,9 +116,9 @@ pub fn run(seed: u64, is_told: bool) -> Result<Report, Broken> {
         Ok(simulated_ms) => {
             let (events, hash) = stage.fingerprint();
             let acknowledged = stage.ledger().logs.values().map(|log| log.acknowledged_count()).sum();
-            Ok(Report { events, hash, simulated_ms, lives: stage.life(), acknowledged })
+            Ok(Report { events, hash, simulated_ms, starts: stage.starts(), acknowledged })
         }
-        Err(sentence) => Err(Broken { seed, sentence, last_lines: stage.last_lines() }),
+        Err(sentence) => Err(Broken { test, seed, sentence, last_lines: stage.last_lines() }),
     }
 }
 
@@ -199,7 +215,7 @@ impl World {
                 self.strike(fault);
             }
             let is_done = self.sim.step().map_err(|failure| failure.to_string())?;
-            if let Some(panic) = PANIC.with_borrow(Clone::clone) {
+            if let Some(panic) = panicked() {
                 return Err(format!("panic: {panic}"));
             }
             if let Some(sentence) = self.stage.broken() {

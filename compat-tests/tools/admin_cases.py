@@ -101,7 +101,7 @@ def delete_offsets(s):
     """kafka-consumer-groups --delete-offsets: of an idle group, and of one that reads."""
     s.step("create", TOPICS, "--create", "--topic", "read", "--partitions", "2")
     s.step("create-other", TOPICS, "--create", "--topic", "unread")
-    s.step("produce", PRODUCE, "--topic", "read", stdin="one\ntwo\n")
+    s.step("produce", PRODUCE, "--topic", "read", *KEYED, stdin="a:one\nb:two\n")
     execute = ("--execute", "--reset-offsets", "--to-offset", "1", "--group", "idle", "--topic")
     s.step("commit", GROUPS, *execute, "read", "--topic", "unread", code=None, unordered=True)
     delete = ("--delete-offsets", "--group", "idle", "--topic")

@@ -147,8 +147,10 @@ ID = re.compile(r"(?<![\w-])[\w-]{22}(?![\w-])")
 
 
 def quorum(kept):
-    """What kafka-metadata-quorum says without numbers, ids and addresses."""
+    """What kafka-metadata-quorum says without numbers, ids and addresses. The voters of the Kafka beside it are fixed by its
+    file, so that it does not name their directories; a single Ottla can take in more, as a Kafka formatted so does."""
     levelled = [ENDPOINTS.sub('"endpoints": [...]', ID.sub("<id>", line)) for line in kept]
+    levelled = [line.replace(', "directoryId": "<id>"', "") for line in levelled]
     return [NUMBER.sub("#", line) for line in levelled]
 
 

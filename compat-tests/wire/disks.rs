@@ -217,3 +217,34 @@ fn a_damaged_directory_does_not_stop_a_start_and_comes_back_whole() {
         assert_eq!(client.fetch(&topic, partition, 0).high_watermark, 1);
     }
 }
+
+#[test]
+fn the_only_copy_is_waited_for_if_its_disk_is_not_there() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (first, second) = (root.path().join("a"), root.path().join("b"));
+    let both = format!("{},{}", first.display(), second.display());
+    let broker = Broker::over(&both, &[]);
+    let mut client = broker.client();
+    let topic = client.topic("t", PARTITIONS, &[]);
+    for partition in 0..PARTITIONS {
+        assert_eq!(produce(&mut client, &topic, partition), code::NONE);
+    }
+    let before = log_dirs(&mut client, &topic);
+    drop((client, broker));
+    // As if it were not mounted: the directory is there, and empty.
+    let aside = root.path().join("aside");
+    fs::rename(&second, &aside).expect("the broker is stopped");
+    let broker = Broker::over(&both, &[]);
+    let mut client = broker.client();
+    for &partition in &before[1].1 {
+        assert_eq!(produce(&mut client, &topic, partition), code::KAFKA_STORAGE_ERROR, "never begun anew");
+    }
+    drop((client, broker));
+    fs::remove_dir_all(&second).expect("the broker is stopped");
+    fs::rename(&aside, &second).expect("the disk is there");
+    let broker = Broker::over(&both, &[]);
+    let mut client = broker.client();
+    for partition in 0..PARTITIONS {
+        assert_eq!(client.fetch(&topic, partition, 0).high_watermark, 1);
+    }
+}

@@ -135,7 +135,16 @@ fn a_broker_that_is_no_replica_is_not_served() {
                 request.replica_id = 2.into();
             }
             let response = client.call(version, &request);
-            assert_eq!(response.responses[0].partitions[0].error_code, expected, "v{version}");
+            let partition = &response.responses[0].partitions[0];
+            assert_eq!(partition.error_code, expected, "v{version}");
+            // Whoever asks the wrong broker is told who leads (KIP-951).
+            let named = version >= 16 && expected == code::NOT_LEADER_OR_FOLLOWER;
+            let leader = if named { broker.node() } else { -1 };
+            assert_eq!(partition.current_leader.leader_id.0, leader, "v{version}");
+            assert_eq!(partition.current_leader.leader_epoch, if named { 0 } else { -1 }, "v{version}");
+            let ports: Vec<i32> = response.node_endpoints.iter().map(|node| node.port).collect();
+            let expected = if named { vec![i32::from(broker.address().port())] } else { vec![] };
+            assert_eq!(ports, expected, "v{version}");
         }
     }
 }

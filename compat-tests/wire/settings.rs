@@ -42,6 +42,30 @@ fn sizes_change_for_all_topics_and_for_one() {
     }
 }
 
+/// A broker judges what is about itself before it forwards anything, so a controller takes the settings of any broker
+/// that is registered.
+#[test]
+fn a_broker_speaks_for_itself_and_a_controller_for_all() {
+    const BROKER_ID_NOT_REGISTERED: i16 = 102;
+    let broker = Broker::as_controller();
+    let node = broker.node().to_string();
+    let change = [("log.retention.ms", SET, Some("86400000"))];
+    let mut client = broker.client();
+    assert_eq!(alter(&mut client, 1, (BROKER, "77"), &change, true), code::INVALID_REQUEST);
+    let mut client = broker.controller_client();
+    assert_eq!(alter(&mut client, 1, (BROKER, "77"), &change, true), BROKER_ID_NOT_REGISTERED);
+    assert_eq!(alter(&mut client, 1, (BROKER, "x"), &change, true), code::INVALID_REQUEST);
+    assert_eq!(alter(&mut client, 1, (BROKER, &*node), &change, true), code::NONE);
+    let cordon = [("cordoned.log.dirs", SET, Some("/d"))];
+    assert_eq!(alter(&mut client, 1, (BROKER, &*node), &cordon, true), code::INVALID_CONFIG);
+    // What no broker would have taken does not keep it from what it takes.
+    let fixed = [("num.partitions", SET, Some("9"))];
+    assert_eq!(alter(&mut client, 1, (BROKER, &*node), &fixed, false), code::NONE);
+    let mut client = broker.client();
+    assert_eq!(alter(&mut client, 1, (BROKER, &*node), &fixed, true), code::INVALID_REQUEST);
+    assert_eq!(alter(&mut client, 1, (BROKER, &*node), &change, true), code::NONE);
+}
+
 /// What is stored at an offset.
 fn stored(client: &mut Client, topic: &Topic, offset: i64) -> bytes::Bytes {
     let found = client.fetch(topic, 0, offset);

@@ -1,29 +1,27 @@
-//! What a request wants of the settings of one resource, checked as far as this broker can: AlterConfigs and
+//! What a request wants of the settings of one resource, checked as far as this node can: AlterConfigs and
 //! IncrementalAlterConfigs both come here (`ConfigAdminManager`).
 //!
-//! A broker judges what is its own, its settings and its loggers, and has the controller decide the rest; a controller
-//! takes brokers' settings as judged, unless they are its own.
+//! The broker that was asked judges what is about itself, its settings and its loggers, because it alone knows what is
+//! in force there; the controller decides the rest, and takes the settings of any broker.
 //!
 //! Invariant: a resource that occurs twice changes in neither place. Whether the outcome is legal is decided with the
 //! image in hand.
 
 use std::collections::BTreeSet;
 
-use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig as Setting};
-use kafka_protocol::messages::incremental_alter_configs_request::{
-    AlterConfigsResource as IncrementalResource, AlterableConfig,
-};
-use kafka_protocol::messages::{AlterConfigsRequest, IncrementalAlterConfigsRequest};
+use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 
 use crate::api::Context;
 use crate::api::config_changes::{broker_changes, changes, check_form};
 use crate::api::config_views::resource;
-use crate::api::forward;
-use crate::api::translate::text;
+use crate::api::forwarded_alterations::ask_controller;
 use crate::config::{Config, DynamicScope, group_row, subscription_row, topic_row};
 use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, check_topic_name};
 use crate::metadata::{Alteration, ClusterImage, ResourceKind, SettingAlteration, SettingChange, SettingMap};
+
+/// The directories of a broker that take no new partitions (KIP-1066).
+const CORDONED_DIRS: &str = "cordoned.log.dirs";
 
 /// One resource of a request.
 #[derive(Clone, Copy)]
@@ -52,8 +50,8 @@ pub async fn alter(ctx: &Context, asked: &[Asked<'_>], validate_only: bool) -> V
     };
     let judged: Vec<Result<Option<SettingAlteration>, ApiError>> = asked.iter().map(judge).collect();
     let accepted = asked.iter().zip(&judged);
-    let accepted: Vec<(Asked<'_>, SettingAlteration)> =
-        accepted.filter_map(|(asked, judged)| Some((*asked, judged.as_ref().ok().cloned().flatten()?))).collect();
+    let accepted = accepted.filter_map(|(asked, judged)| Some((*asked, judged.as_ref().ok().cloned().flatten()?)));
+    let accepted = accepted.collect();
     let mut outcomes = decided(ctx, accepted, validate_only).await.into_iter();
     let outcome = |judged: Result<Option<SettingAlteration>, ApiError>| match judged? {
         Some(_) => outcomes.next().unwrap_or(Err(ErrorCode::UnknownServerError.into())),
@@ -71,58 +69,17 @@ async fn decided(
     if count == 0 {
         return Vec::new();
     }
-    let outcomes = if ctx.services.metadata.is_active() || ctx.connection.controller {
-        let patience_ms = ctx.services.config.load().broker().request_timeout_ms;
-        let alterations = accepted.into_iter().map(|(_, alteration)| alteration).collect();
-        let asked = ctx.services.metadata.alter_configs(alterations, validate_only);
-        ctx.services.within(patience_ms, asked).await
-    } else {
-        let accepted: Vec<Asked<'_>> = accepted.into_iter().map(|(asked, _)| asked).collect();
-        asked_on(ctx, &accepted, validate_only).await
-    };
-    match outcomes {
-        Ok(outcomes) if outcomes.len() == count => outcomes,
-        Ok(_) => vec![Err(ErrorCode::UnknownServerError.into()); count],
+    let (asked, alterations): (Vec<Asked<'_>>, Vec<SettingAlteration>) = accepted.into_iter().unzip();
+    let elsewhere = !ctx.connection.controller && !ctx.services.metadata.is_active();
+    if elsewhere && let Some(outcomes) = ask_controller(ctx, &asked, validate_only).await {
+        return outcomes;
+    }
+    let patience_ms = ctx.services.config.load().broker().request_timeout_ms;
+    let asked = ctx.services.metadata.alter_configs(alterations, validate_only);
+    match ctx.services.within(patience_ms, asked).await {
+        Ok(outcomes) => outcomes,
         Err(why) => vec![Err(why); count],
     }
-}
-
-/// What the active controller makes of it, in the order of `accepted`: all of a request wants to replace, or nothing.
-async fn asked_on(
-    ctx: &Context,
-    accepted: &[Asked<'_>],
-    validate_only: bool,
-) -> Result<Vec<Result<(), ApiError>>, ApiError> {
-    let outcome = |code: i16, message: Option<&str>| match ErrorCode::from_code(code) {
-        ErrorCode::None => Ok(()),
-        code => Err(ApiError::new(code, message.unwrap_or_default())),
-    };
-    if accepted.iter().all(|asked| asked.replace) {
-        let resources = accepted.iter().map(replacing).collect();
-        let request = AlterConfigsRequest::default().with_resources(resources).with_validate_only(validate_only);
-        let answer = forward::ask(ctx, &request).await?;
-        return Ok(answer.responses.iter().map(|one| outcome(one.error_code, one.error_message.as_deref())).collect());
-    }
-    let resources = accepted.iter().map(changing).collect();
-    let request = IncrementalAlterConfigsRequest::default().with_resources(resources).with_validate_only(validate_only);
-    let answer = forward::ask(ctx, &request).await?;
-    Ok(answer.responses.iter().map(|one| outcome(one.error_code, one.error_message.as_deref())).collect())
-}
-
-fn replacing(asked: &Asked<'_>) -> AlterConfigsResource {
-    let set =
-        |config: &AlterableConfig| Setting::default().with_name(config.name.clone()).with_value(config.value.clone());
-    AlterConfigsResource::default()
-        .with_resource_type(asked.kind)
-        .with_resource_name(text(asked.name))
-        .with_configs(asked.configs.iter().map(set).collect())
-}
-
-fn changing(asked: &Asked<'_>) -> IncrementalResource {
-    IncrementalResource::default()
-        .with_resource_type(asked.kind)
-        .with_resource_name(text(asked.name))
-        .with_configs(asked.configs.to_vec())
 }
 
 /// The resources that occur more than once: none of them changes.
@@ -163,13 +120,18 @@ fn alteration(
             check_topic(name)?;
             ResourceKind::Topic
         }
+        // The broker in question was asked first.
+        resource::BROKER if ctx.connection.forwarded => ResourceKind::Broker,
+        resource::BROKER if ctx.connection.controller => {
+            let current = image.settings.of(ResourceKind::Broker, name);
+            check_cordons(&current, &alteration.applied(&current))?;
+            ResourceKind::Broker
+        }
         resource::BROKER => {
-            let services = &ctx.services;
-            let own = check_broker(name, services.node, ctx.connection.controller)?;
-            if own {
-                let next = alteration.applied(&image.settings.of(ResourceKind::Broker, name));
-                check_dynamic(&services.config_in(image), name, &next)?;
-            }
+            check_this_broker(name, ctx.services.node)?;
+            let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
+            let next = alteration.applied(&scope.usable(&image.settings.of(ResourceKind::Broker, name)));
+            check_dynamic(&ctx.services.config_in(image), scope, &next)?;
             ResourceKind::Broker
         }
         resource::CLIENT_METRICS => ResourceKind::ClientMetrics,
@@ -194,12 +156,10 @@ fn check_topic(name: &str) -> Result<(), ApiError> {
         .map_err(|why| ApiError::new(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}")))
 }
 
-/// Whether `node` judges the settings of this broker: they are its own, or those of all. Only a controller takes others.
-fn check_broker(name: &str, node: BrokerId, controller: bool) -> Result<bool, ApiError> {
+fn check_this_broker(name: &str, node: BrokerId) -> Result<(), ApiError> {
     match name.parse::<i32>() {
-        _ if name.is_empty() => Ok(true),
-        Ok(id) if id == node.0 => Ok(true),
-        Ok(_) if controller => Ok(false),
+        _ if name.is_empty() => Ok(()),
+        Ok(id) if id == node.0 => Ok(()),
         Ok(_) => Err(invalid(&format!("Unexpected broker id, expected {node}, but received {name}"))),
         Err(_) => Err(invalid(&format!("Node id must be an integer, but it is: {name}"))),
     }
@@ -216,9 +176,25 @@ fn check_loggers_name(name: &str, node: BrokerId) -> Result<(), ApiError> {
 
 /// A value that a running broker cannot take is an invalid request, not an invalid config: so it is in Kafka
 /// (KAFKA-13609), and tools rely on it.
-fn check_dynamic(config: &Config, name: &str, next: &SettingMap) -> Result<(), ApiError> {
-    let scope = if name.is_empty() { DynamicScope::Cluster } else { DynamicScope::Broker };
+fn check_dynamic(config: &Config, scope: DynamicScope, next: &SettingMap) -> Result<(), ApiError> {
     config.check_broker_dynamic(scope, next).map_err(|why| invalid(&why))
+}
+
+/// A controller that is asked directly does not know what the directories of brokers are called: it lets cordons be
+/// lifted, and none be laid (`ConfigurationControlManager.isCordonedLogDirsInvalid`).
+fn check_cordons(current: &SettingMap, next: &SettingMap) -> Result<(), ApiError> {
+    let cordoned = |settings: &SettingMap| -> BTreeSet<String> {
+        let paths = settings.get(CORDONED_DIRS).into_iter().flat_map(|text| text.split(','));
+        paths.map(|path| path.trim().to_owned()).filter(|path| !path.is_empty()).collect()
+    };
+    if cordoned(next).is_subset(&cordoned(current)) {
+        return Ok(());
+    }
+    let why = format!(
+        "When updating {CORDONED_DIRS} via controllers,  the new value must be a subset of the current configuration \
+         value."
+    );
+    Err(ApiError::new(ErrorCode::InvalidConfig, why))
 }
 
 /// `InvalidRequest` with this sentence.
@@ -237,16 +213,24 @@ mod tests {
     }
 
     #[test]
+    fn a_controller_only_lifts_cordons() {
+        let set = |dirs: &str| SettingMap::from([(CORDONED_DIRS.to_owned(), dirs.to_owned())]);
+        let none = SettingMap::new();
+        assert_eq!(check_cordons(&set("/a, /b"), &set("/b")), Ok(()));
+        assert_eq!(check_cordons(&set("/a"), &none), Ok(()));
+        assert_eq!(check_cordons(&none, &set("")), Ok(()));
+        let refused = check_cordons(&set("/a"), &set("/a,/c")).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidConfig);
+    }
+
+    #[test]
     fn names_are_checked_in_kafkas_words() {
         assert_eq!(check_topic("t"), Ok(()));
         assert_eq!(check_topic(""), Err(invalid("Default topic resources are not allowed.")));
         assert_eq!(check_topic("a b").map_err(|why| why.code), Err(ErrorCode::InvalidTopicException));
-        for controller in [false, true] {
-            assert_eq!(check_broker("", BrokerId(1), controller), Ok(true));
-            assert_eq!(check_broker("1", BrokerId(1), controller), Ok(true));
-        }
+        assert_eq!(check_this_broker("", BrokerId(1)), Ok(()));
+        assert_eq!(check_this_broker("1", BrokerId(1)), Ok(()));
         let other = invalid("Unexpected broker id, expected 1, but received 2");
-        assert_eq!(check_broker("2", BrokerId(1), false), Err(other));
-        assert_eq!(check_broker("2", BrokerId(1), true), Ok(false));
+        assert_eq!(check_this_broker("2", BrokerId(1)), Err(other));
     }
 }

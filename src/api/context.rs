@@ -118,6 +118,8 @@ pub struct Connection {
     pub listener: Arc<str>,
     /// Whether that listener is one of controllers.
     pub controller: bool,
+    /// Whether a broker forwards what a client asks there, and has judged what is its own to judge.
+    pub forwarded: bool,
     pub peer: SocketAddr,
     /// What the client called itself in ApiVersions (KIP-511); empty before that, and for ever with old clients.
     pub client_software: OnceLock<ClientSoftware>,
@@ -143,6 +145,7 @@ impl Connection {
             id,
             listener,
             controller,
+            forwarded: false,
             peer,
             client_software: OnceLock::new(),
             client: Mutex::new(None),

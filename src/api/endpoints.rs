@@ -51,7 +51,13 @@ pub fn is_reachable(image: &ClusterImage, id: BrokerId, listener: &str) -> bool 
     broker.is_some_and(|broker| !broker.fenced && endpoint(broker, listener).is_some())
 }
 
-/// The replicas of `partition` that cannot be reached through `listener`, in assignment order.
+/// The replicas of `partition` that cannot be reached through `listener` or lie in a directory that is offline, in
+/// assignment order (`KRaftMetadataCache.isReplicaOffline`).
 pub fn offline_replicas(image: &ClusterImage, partition: &PartitionRegistration, listener: &str) -> Vec<BrokerId> {
-    partition.replicas.iter().copied().filter(|id| !is_reachable(image, *id, listener)).collect()
+    let has_disk = |id: BrokerId| {
+        let broker = image.brokers.by_id(id);
+        broker.is_some_and(|broker| broker.has_online(partition.directory(id)))
+    };
+    let is_online = |id: BrokerId| is_reachable(image, id, listener) && has_disk(id);
+    partition.replicas.iter().copied().filter(|id| !is_online(*id)).collect()
 }

@@ -9,9 +9,13 @@ use std::sync::atomic::Ordering;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::fetch_session::FetchKey;
+use super::redirects::Node;
 use crate::error::ErrorCode;
-use crate::ids::{BrokerId, Offset};
+use crate::ids::{BrokerId, LeaderEpoch, Offset};
 use crate::partitions::{Divergence, Partition};
+
+/// From this version on an answer names the leaders of partitions that are led elsewhere (KIP-951).
+pub const NAMES_LEADERS_SINCE: i16 = 16;
 
 /// One partition's part.
 pub struct FetchedPartition {
@@ -25,6 +29,8 @@ pub struct FetchedPartition {
     pub diverging: Option<Divergence>,
     /// Where a consumer should rather read (KIP-392).
     pub preferred: Option<BrokerId>,
+    /// Who leads instead, and under which epoch (KIP-951).
+    pub leader: Option<(BrokerId, LeaderEpoch)>,
     pub batches: Vec<Bytes>,
     /// Where the batches were read; `None` if they were not.
     pub source: Option<Arc<Partition>>,
@@ -42,6 +48,7 @@ impl FetchedPartition {
             aborted: None,
             diverging: None,
             preferred: None,
+            leader: None,
             batches: Vec::new(),
             source: None,
         }
@@ -67,6 +74,8 @@ pub struct Fetched {
     pub session_id: i32,
     /// Partitions in order; neighbours of the same topic are grouped.
     pub partitions: Vec<FetchedPartition>,
+    /// The nodes of the leaders that partitions name.
+    pub nodes: Vec<Node>,
 }
 
 struct Body {
@@ -89,7 +98,7 @@ impl Fetched {
         for partitions in topics {
             body.topic(partitions);
         }
-        body.tags();
+        body.nodes(&self.nodes);
         body.finish()
     }
 }
@@ -172,17 +181,49 @@ impl Body {
         }
         self.records(part.batches);
         if self.flexible() {
-            match part.diverging {
-                None => self.current.put_u8(0),
-                Some(diverging) => {
-                    // One tagged field: number 0, then its size (epoch, end offset, no tags of its own).
-                    self.current.put_slice(&[1, 0, 13]);
-                    self.current.put_i32(diverging.epoch);
-                    self.current.put_i64(diverging.end_offset);
-                    self.current.put_u8(0);
-                }
+            let leader = part.leader.filter(|_| self.version >= NAMES_LEADERS_SINCE);
+            self.current.put_u8(u8::from(part.diverging.is_some()) + u8::from(leader.is_some()));
+            if let Some(diverging) = part.diverging {
+                // Number 0, then its size (epoch, end offset, no tags of its own).
+                self.current.put_slice(&[0, 13]);
+                self.current.put_i32(diverging.epoch);
+                self.current.put_i64(diverging.end_offset);
+                self.current.put_u8(0);
+            }
+            if let Some((id, epoch)) = leader {
+                // Number 1, then its size (leader, epoch, no tags of its own).
+                self.current.put_slice(&[1, 9]);
+                self.current.put_i32(id.0);
+                self.current.put_i32(epoch);
+                self.current.put_u8(0);
             }
         }
+    }
+
+    /// The tagged fields of the whole answer: the nodes, if there are any.
+    fn nodes(&mut self, nodes: &[Node]) {
+        if self.version < NAMES_LEADERS_SINCE || nodes.is_empty() {
+            return self.tags();
+        }
+        let mut field = Body { version: self.version, done: Vec::new(), current: BytesMut::new() };
+        field.count(nodes.len());
+        for node in nodes {
+            field.current.put_i32(node.id.0);
+            field.string(Some(&node.host));
+            field.current.put_i32(i32::from(node.port));
+            field.string(node.rack.as_deref());
+            field.tags();
+        }
+        // One field: number 0, then its size.
+        self.current.put_slice(&[1, 0]);
+        self.varint(field.current.len() as u32);
+        self.current.put_slice(&field.current);
+    }
+
+    /// A string of the flexible versions, or null.
+    fn string(&mut self, text: Option<&str>) {
+        self.varint(text.map_or(0, |text| text.len() as u32 + 1));
+        self.current.put_slice(text.unwrap_or_default().as_bytes());
     }
 
     fn aborted(&mut self, aborted: Option<&[(i64, Offset)]>) {
@@ -230,7 +271,7 @@ mod tests {
     use super::*;
     use kafka_protocol::messages::FetchResponse;
     use kafka_protocol::messages::fetch_response::{
-        AbortedTransaction, EpochEndOffset, FetchableTopicResponse, PartitionData,
+        AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
     };
     use kafka_protocol::protocol::{Encodable, StrBytes};
     use uuid::Uuid;
@@ -246,9 +287,24 @@ mod tests {
             aborted: (partition == 1).then(|| vec![(5, 6), (7, 8)]),
             diverging: (partition == 2).then_some(Divergence { epoch: 3, end_offset: 4 }),
             preferred: (partition == 1).then_some(BrokerId(6)),
+            leader: (partition != 1).then_some((BrokerId(300), 7)),
             batches: vec![Bytes::from_static(b"one"), Bytes::from(vec![7u8; 200])],
             source: None,
         }
+    }
+
+    fn nodes() -> Vec<Node> {
+        let far = Node { id: BrokerId(301), host: "h".repeat(200), port: 65535, rack: None };
+        vec![Node { id: BrokerId(300), host: "h".into(), port: 9092, rack: Some("r".into()) }, far]
+    }
+
+    fn endpoint(node: &Node) -> NodeEndpoint {
+        let text = |text: &str| StrBytes::from_string(text.to_owned());
+        NodeEndpoint::default()
+            .with_node_id(node.id.0.into())
+            .with_host(text(&node.host))
+            .with_port(i32::from(node.port))
+            .with_rack(node.rack.as_deref().map(text))
     }
 
     fn by_crate(version: i16) -> Bytes {
@@ -270,6 +326,9 @@ mod tests {
             if index == 2 && version >= 12 {
                 data.diverging_epoch = EpochEndOffset::default().with_epoch(3).with_end_offset(4);
             }
+            if index != 1 && version >= 16 {
+                data.current_leader = LeaderIdAndEpoch::default().with_leader_id(300.into()).with_leader_epoch(7);
+            }
             data
         });
         let mut topic = FetchableTopicResponse::default().with_partitions(partitions.to_vec());
@@ -282,6 +341,9 @@ mod tests {
         if version >= 7 {
             response.session_id = 42;
         }
+        if version >= 16 {
+            response.node_endpoints = nodes().iter().map(endpoint).collect();
+        }
         let mut bytes = BytesMut::new();
         response.encode(&mut bytes, version).unwrap();
         bytes.freeze()
@@ -291,7 +353,8 @@ mod tests {
     fn every_version_equals_the_crates_encoding() {
         for version in 4..=18 {
             let partitions = (0..3).map(|index| part("t", index, version)).collect();
-            let fetched = Fetched { throttle_time_ms: 8, error: ErrorCode::None, session_id: 42, partitions };
+            let error = ErrorCode::None;
+            let fetched = Fetched { throttle_time_ms: 8, error, session_id: 42, partitions, nodes: nodes() };
             assert_eq!(fetched.encode(version).concat(), by_crate(version), "version {version}");
         }
     }

@@ -92,7 +92,9 @@ impl Session {
         let Some(&place) = self.places.get(key) else { return true };
         let Some(entry) = self.order.get_mut(&place) else { return true };
         let told = Told { high_watermark: news.high_watermark, log_start: news.log_start };
-        let changed = news.has_records || news.is_special || entry.told != Some(told);
+        // A follower may have dropped what it was told, because its role had just changed.
+        let is_behind = entry.wanted.high_watermark < news.high_watermark;
+        let changed = news.has_records || news.is_special || is_behind || entry.told != Some(told);
         entry.told = (!news.is_error).then_some(told);
         if news.has_records
             && let Some(entry) = self.order.remove(&place)
@@ -121,6 +123,8 @@ pub struct SessionAsk {
     pub session_id: i32,
     pub session_epoch: i32,
     pub uses_topic_ids: bool,
+    /// A broker that copies asks, not a consumer: its session is worth more.
+    pub is_follower: bool,
     pub wanted: Vec<(FetchKey, Wanted)>,
     pub forgotten: Vec<FetchKey>,
     pub now_ms: u64,
@@ -145,6 +149,7 @@ struct Slot {
     used_ms: u64,
     created_ms: u64,
     partitions: usize,
+    is_follower: bool,
 }
 
 /// The sessions of a broker.
@@ -183,7 +188,8 @@ impl FetchSessions {
 
     fn create(&self, ask: SessionAsk) -> FetchPlan {
         let mut slots = self.slots.lock();
-        if ask.wanted.is_empty() || !make_room(&mut slots, self.slots_max, ask.wanted.len(), ask.now_ms) {
+        let newcomer = (ask.is_follower, ask.wanted.len());
+        if ask.wanted.is_empty() || !make_room(&mut slots, self.slots_max, newcomer, ask.now_ms) {
             return sessionless(ask.wanted);
         }
         let mut id = ((ask.random >> 1) as i32 & i32::MAX).max(1);
@@ -196,7 +202,8 @@ impl FetchSessions {
         }
         let partitions = session.order.len();
         let session = Arc::new(Mutex::new(session));
-        let slot = Slot { session: session.clone(), used_ms: ask.now_ms, created_ms: ask.now_ms, partitions };
+        let (used_ms, created_ms, is_follower) = (ask.now_ms, ask.now_ms, ask.is_follower);
+        let slot = Slot { session: session.clone(), used_ms, created_ms, partitions, is_follower };
         slots.insert(id, slot);
         FetchPlan { session_id: id, session: Some(session), incremental: false, wanted: ask.wanted }
     }
@@ -236,18 +243,22 @@ fn sessionless(wanted: Vec<(FetchKey, Wanted)>) -> FetchPlan {
     FetchPlan { session_id: 0, session: None, incremental: false, wanted }
 }
 
-/// Frees a slot if all are taken: an idle session goes, or an old one that is smaller than the newcomer.
-fn make_room(slots: &mut HashMap<i32, Slot>, slots_max: usize, partitions: usize, now_ms: u64) -> bool {
+/// Frees a slot if all are taken: an idle session goes, or the one that is worth least and less than the newcomer, of
+/// whom it is known whether it is a follower and how many partitions it has. Whoever is old enough may go; a follower
+/// turns out any consumer.
+fn make_room(slots: &mut HashMap<i32, Slot>, slots_max: usize, newcomer: (bool, usize), now_ms: u64) -> bool {
     if slots.len() < slots_max {
         return true;
     }
+    let (is_follower, _) = newcomer;
+    let is_past = |since_ms: u64| now_ms.saturating_sub(since_ms) > EVICTABLE_AFTER_MS;
     let oldest = slots.iter().min_by_key(|(id, slot)| (slot.used_ms, **id));
-    let idle = oldest.filter(|(_, slot)| now_ms.saturating_sub(slot.used_ms) > EVICTABLE_AFTER_MS).map(|(id, _)| *id);
-    let smallest = slots.iter().min_by_key(|(id, slot)| (slot.partitions, **id));
-    let smaller = smallest.filter(|(_, slot)| {
-        slot.partitions < partitions && now_ms.saturating_sub(slot.created_ms) > EVICTABLE_AFTER_MS
-    });
-    match idle.or(smaller.map(|(id, _)| *id)) {
+    let idle = oldest.filter(|(_, slot)| is_past(slot.used_ms)).map(|(id, _)| *id);
+    let may_go = |slot: &Slot| is_past(slot.created_ms) || (is_follower && !slot.is_follower);
+    let evictable = slots.iter().filter(|(_, slot)| may_go(slot));
+    let least = evictable.min_by_key(|(id, slot)| (slot.is_follower, slot.partitions, **id));
+    let lesser = least.filter(|(_, slot)| (slot.is_follower, slot.partitions) < newcomer);
+    match idle.or(lesser.map(|(id, _)| *id)) {
         Some(evicted) => slots.remove(&evicted).is_some(),
         None => false,
     }
@@ -277,6 +288,7 @@ mod tests {
             session_id: id,
             session_epoch: epoch,
             uses_topic_ids: false,
+            is_follower: false,
             wanted,
             forgotten,
             now_ms: 0,
@@ -316,6 +328,11 @@ mod tests {
         let error = News { is_error: true, is_special: true, ..news(4, false) };
         assert!(session.lock().tell(&key(1), &error));
         assert!(session.lock().tell(&key(1), &news(4, false)), "after an error everything is news");
+        let follower = Wanted { high_watermark: 3, ..wanted(0) };
+        session.lock().put(key(1), follower);
+        assert!(session.lock().tell(&key(1), &news(4, false)), "a follower says that it has not heard");
+        session.lock().put(key(1), Wanted { high_watermark: 4, ..follower });
+        assert!(!session.lock().tell(&key(1), &news(4, false)), "now it has");
         let next = sessions.begin(ask(77, 1, vec![], vec![])).ok().unwrap();
         let order: Vec<i32> = next.wanted.iter().map(|(key, _)| key.partition).collect();
         assert_eq!(order, vec![1, 0]);
@@ -329,5 +346,27 @@ mod tests {
         let mut later = ask(0, 0, vec![(key(0), wanted(0))], vec![]);
         later.now_ms = EVICTABLE_AFTER_MS + 1;
         assert_ne!(sessions.begin(later).ok().unwrap().session_id, 0);
+    }
+
+    #[test]
+    fn a_follower_turns_out_a_consumer_and_the_larger_the_smaller() {
+        let sessions = FetchSessions::new(2);
+        let many = |count: i32| (0..count).map(|index| (key(index), wanted(0))).collect::<Vec<_>>();
+        let mut asks = 0;
+        let mut begin = |is_follower: bool, count: i32, now_ms: u64| {
+            asks += 1;
+            let ask = SessionAsk { is_follower, now_ms, random: asks << 1, ..ask(0, 0, many(count), vec![]) };
+            sessions.begin(ask).ok().map(|plan| plan.session_id)
+        };
+        assert_eq!([begin(false, 3, 0), begin(false, 2, 0)], [Some(1), Some(2)]);
+        assert_eq!(begin(false, 9, 0), Some(0), "they have just come");
+        assert_eq!(begin(true, 1, 0), Some(4), "in the place of the smaller one");
+        assert_eq!(begin(true, 1, 0), Some(5), "in the place of the other one");
+        assert_eq!(begin(true, 9, 0), Some(0), "followers turn no follower out");
+        let resume = |id: i32| SessionAsk { is_follower: true, now_ms: 1, ..ask(id, 1, vec![], vec![]) };
+        assert!(sessions.begin(resume(4)).is_ok() && sessions.begin(resume(5)).is_ok());
+        // Used a moment ago, and long there.
+        assert_eq!(begin(false, 9, EVICTABLE_AFTER_MS + 1), Some(0), "a consumer turns no follower out");
+        assert_eq!(begin(true, 9, EVICTABLE_AFTER_MS + 1), Some(8), "a larger follower does");
     }
 }

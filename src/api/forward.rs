@@ -13,14 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{EnvelopeRequest, EnvelopeResponse, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::messages::{EnvelopeRequest, EnvelopeResponse};
+use kafka_protocol::protocol::Request;
 use parking_lot::Mutex;
 
 use crate::api::context::{Connection, Context};
 use crate::env::Env;
 use crate::error::{ApiError, ErrorCode};
-use crate::peer::{Address, Peer, PeerFailed};
+use crate::peer::{self, Address, Peer, PeerFailed};
+use crate::wire::header::{self, RequestHead};
 use crate::wire::primitives::{Cursor, put_string_length, put_unsigned_varint};
 use crate::wire::reply::{Response, ResponseTo};
 
@@ -94,25 +95,23 @@ pub async fn forward(ctx: &Context, frame: Bytes) -> Forwarded {
     }
 }
 
-/// What the active controller answers to a `request` that is made of the client's, in the version of that.
-pub async fn ask<Q: Request>(ctx: &Context, request: &Q) -> Result<Q::Response, ApiError> {
-    let version = ctx.request.version;
-    let failed = |_| ApiError::from(ErrorCode::UnknownServerError);
-    let header = RequestHeader::default()
-        .with_request_api_key(Q::KEY)
-        .with_request_api_version(version)
-        .with_correlation_id(ctx.request.correlation_id)
-        .with_client_id(Some(StrBytes::from_string(ctx.request.client_id.to_string())));
+/// Has the active controller decide `request`, which is a part of what `ctx` asks. `None`: nobody took it, so it is to
+/// be decided here, as with [`Forwarded::NotTaken`]. `RequestTimedOut`: the controller may have acted on it.
+pub async fn decide<Q: Request>(ctx: &Context, version: i16, request: &Q) -> Result<Option<Q::Response>, ApiError> {
+    let failed = |why: String| ApiError::new(ErrorCode::UnknownServerError, why);
+    let head = RequestHead { api_key: Q::KEY, version, ..ctx.request.clone() };
     let mut frame = BytesMut::new();
-    header.encode(&mut frame, Q::header_version(version)).map_err(failed)?;
-    request.encode(&mut frame, version).map_err(failed)?;
-    match forward(ctx, frame.freeze()).await {
+    header::put_request(&mut frame, &head);
+    frame.extend_from_slice(&peer::encode(version, request).map_err(failed)?);
+    let part = Context { request: head, ..ctx.clone() };
+    match forward(&part, frame.freeze()).await {
         Forwarded::Answered(response) => {
-            let mut answer = response.without_size();
-            ResponseHeader::decode(&mut answer, Q::Response::header_version(version)).map_err(failed)?;
-            Q::Response::decode(&mut answer, version).map_err(failed)
+            let answer = response.without_size();
+            let parsed = header::parse_response(&answer, Q::KEY, version);
+            let (_, body) = parsed.map_err(|malformed| failed(malformed.to_string()))?;
+            peer::decode::<Q>(version, body).map(Some).map_err(failed)
         }
-        Forwarded::NotTaken => Err(ErrorCode::NotController.into()),
+        Forwarded::NotTaken => Ok(None),
         Forwarded::Lost => Err(ErrorCode::RequestTimedOut.into()),
     }
 }
@@ -154,6 +153,7 @@ pub fn asker(id: u64, through: &Connection, request: &EnvelopeRequest) -> Option
     };
     let peer = SocketAddr::new(address, through.peer.port());
     let mut connection = Connection::new(id, Arc::clone(&through.listener), true, peer);
+    connection.forwarded = true;
     if let Some(user) = user {
         connection.user = user.into();
     }
@@ -211,7 +211,7 @@ mod tests {
     fn the_controller_sees_who_asked() {
         let asker = asker(7, &through(), &envelope("żółw", &[127, 0, 0, 1])).unwrap();
         assert_eq!((&*asker.user, asker.peer.ip().to_string()), ("żółw", "127.0.0.1".to_owned()));
-        assert!(asker.controller);
+        assert!(asker.controller && asker.forwarded && !through().forwarded);
     }
 
     #[test]

@@ -94,8 +94,8 @@ fn consumer_offsets(config: &Config, live: usize) -> NewTopic {
     new_topic(CONSUMER_OFFSETS, settings.offsets_topic_num_partitions, factor, &configs)
 }
 
-/// A topic that a client asked for by its name: of the shape that this broker's operator set, and where nothing is set, of
-/// the controller's choosing, for which -1 stands (KAFKA-19655).
+/// A topic that a client asked for by its name: of the shape that this broker's operator set, and where nothing is set,
+/// of the controller's choosing, for which -1 stands (KAFKA-19655).
 fn ordinary(config: &Config, name: &str) -> NewTopic {
     let settings = config.broker();
     let partitions = if config.is_set("num.partitions") { settings.num_partitions } else { -1 };

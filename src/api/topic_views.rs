@@ -150,6 +150,33 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_in_a_failed_directory_is_offline() {
+        let (well, failed) = (KafkaUuid(0xd1), KafkaUuid(0xd2));
+        let broker = |id: i32| match broker(id, "CLIENTS", false) {
+            MetadataRecord::RegisterBroker(broker) => {
+                MetadataRecord::RegisterBroker(Broker { log_dirs: vec![well], ..broker })
+            }
+            other => other,
+        };
+        let registration = PartitionRegistration {
+            replicas: vec![BrokerId(1), BrokerId(2)],
+            directories: vec![well, failed],
+            isr: vec![BrokerId(1)],
+            leader: Some(BrokerId(1)),
+            ..PartitionRegistration::default()
+        };
+        let id = KafkaUuid(7);
+        let image = ClusterImage::default().replay(&[
+            broker(1),
+            broker(2),
+            MetadataRecord::Topic { id, name: "t".to_owned() },
+            MetadataRecord::Partition { topic: id, index: 0, registration },
+        ]);
+        let view = TopicView { image: &image, listener: "CLIENTS", version: 12 };
+        assert_eq!(view.named("t").partitions[0].offline_replicas, [2]);
+    }
+
+    #[test]
     fn names_that_lead_nowhere() {
         let image = image(None);
         let view = TopicView { image: &image, listener: "CLIENTS", version: 12 };

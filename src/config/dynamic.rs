@@ -18,6 +18,14 @@ pub enum DynamicScope {
     Broker,
 }
 
+impl DynamicScope {
+    /// Of stored settings those that count: what the scope may hold and what parses
+    /// (`DynamicBrokerConfig.fromPersistentProps`). A controller that is asked directly stores what no broker checked.
+    pub fn usable(self, values: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        usable(values, self)
+    }
+}
+
 /// Numbers of threads, which may at most double or halve at once.
 const THREAD_COUNTS: [&str; 6] = [
     "num.io.threads",
@@ -180,6 +188,8 @@ mod tests {
         assert_eq!(dynamic.broker().num_partitions, 1);
         assert_eq!(dynamic.broker().message_max_bytes, 1_048_588);
         assert_eq!(dynamic.source_of("cordoned.log.dirs"), Source::BrokerDynamic);
+        assert_eq!(DynamicScope::Broker.usable(&stored), map(&[("cordoned.log.dirs", "*")]));
+        assert!(DynamicScope::Cluster.usable(&stored).is_empty());
     }
 
     #[track_caller]

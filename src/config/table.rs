@@ -409,8 +409,7 @@ settings! {
         "log.dir" log_dir: Option<Vec<String>> = null, DistinctNonEmpty, ReadOnly, Yes,
             "Data directory, when log.dirs is not set.";
         "log.dirs" log_dirs: Vec<String> = "./ottla-data", DistinctNonEmpty, ReadOnly, Yes, "Data directories.";
-        "cordoned.log.dirs" cordoned_log_dirs: Vec<String> = "", Distinct, PerBroker,
-            Partly("a broker whose directories are all cordoned still gets new partitions"),
+        "cordoned.log.dirs" cordoned_log_dirs: Vec<String> = "", Distinct, PerBroker, Yes,
             "Data directories that take no new replicas.";
         "log.segment.bytes" log_segment_bytes: i32 = "1073741824", AtLeast(1048576), ClusterWide,
             Partly("bounds the size of a batch, and how much of a compacted log is active"),
@@ -576,7 +575,7 @@ settings! {
         "offsets.load.buffer.size" offsets_load_buffer_size: i32 = "5242880", AtLeast(1), ReadOnly,
             Ignored("groups are loaded in steps of a fixed size"),
             "Bytes read at once when groups are loaded.";
-        "offsets.commit.timeout.ms" offsets_commit_timeout_ms: i32 = "5000", AtLeast(1), ReadOnly, Ignored(ONE_NODE),
+        "offsets.commit.timeout.ms" offsets_commit_timeout_ms: i32 = "5000", AtLeast(1), ReadOnly, Yes,
             "How long an offset commit waits for its replicas.";
         "offsets.retention.minutes" offsets_retention_minutes: i32 = "10080", AtLeast(1), ReadOnly, Yes,
             "How long the offsets of an empty group are kept.";

@@ -1,6 +1,7 @@
 //! The journal of a shard: one hosted partition of an internal topic, for one term of its leadership.
 //!
-//! Invariant: once the partition is led in another epoch, or not at all, nothing is appended through this journal.
+//! Invariant: once the partition is led in another epoch, or not at all, nothing is appended or read through this
+//! journal, and nothing that was appended counts as committed but what another epoch of this leader goes on with.
 
 use std::sync::Arc;
 
@@ -28,10 +29,9 @@ impl PartitionJournal {
 
 impl Journal for PartitionJournal {
     fn append(&self, batch: Bytes) -> Result<Offset, ErrorCode> {
-        if self.partition.leader_epoch() != Some(self.epoch) {
-            return Err(ErrorCode::NotLeaderOrFollower);
-        }
-        let appended = self.partition.append_as_leader(batch, Origin::Coordinator);
+        // As for acks=all: while it could not be committed it is refused, and nothing comes to wait for it.
+        self.partition.check_in_sync()?;
+        let appended = self.partition.append_as_leader(batch, Origin::Coordinator(self.epoch));
         appended.map(|appended| appended.end_offset).map_err(|refused| refused.code)
     }
 
@@ -39,7 +39,7 @@ impl Journal for PartitionJournal {
         if sabotage::on("commit-answered-early") {
             return Box::pin(std::future::ready(Ok(())));
         }
-        self.partition.committed(end)
+        self.partition.committed(self.epoch, end)
     }
 
     fn log_start(&self) -> Offset {
@@ -51,14 +51,14 @@ impl Journal for PartitionJournal {
     }
 
     fn read(&self, from: Offset, max_bytes: usize) -> BoxFuture<'static, Result<Bytes, ErrorCode>> {
-        let partition = self.partition.clone();
+        let (partition, epoch) = (self.partition.clone(), self.epoch);
         Box::pin(async move {
             let ask = ReadAsk {
                 from,
                 bytes_max: max_bytes,
                 at_least_one: true,
                 isolation: Isolation::LogEnd,
-                leader_epoch: -1,
+                leader_epoch: epoch,
                 last_fetched_epoch: -1,
                 leader_only: true,
             };

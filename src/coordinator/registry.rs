@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future;
@@ -27,6 +28,7 @@ struct Inner<S: Shard> {
     env: Env,
     topic: &'static str,
     images: Images,
+    patience: Duration,
     make: Arc<dyn Fn() -> S + Send + Sync>,
     hosted: ArcSwap<BTreeMap<PartitionIndex, Arc<HostedShard<S>>>>,
 }
@@ -38,23 +40,25 @@ impl<S: Shard> Clone for Shards<S> {
 }
 
 impl<S: Shard> Shards<S> {
-    /// No shards yet. `topic` is the internal topic they live in, `make` makes the empty machine a shard loads into.
+    /// No shards yet. `topic` is the internal topic they live in, `make` makes the empty machine a shard loads into. An
+    /// answer waits for `patience` at most until it is committed (`offsets.commit.timeout.ms`).
     pub fn new(
         env: &Env,
         topic: &'static str,
         images: Images,
+        patience: Duration,
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> Shards<S> {
         let (env, make) = (env.clone(), Arc::new(make));
-        Shards(Arc::new(Inner { env, topic, images, make, hosted: ArcSwap::default() }))
+        Shards(Arc::new(Inner { env, topic, images, patience, make, hosted: ArcSwap::default() }))
     }
 
     /// This broker leads `partition`: its shard starts to load from `journal` and then serves. A shard of an earlier
     /// leadership is stopped.
     pub fn start(&self, partition: PartitionIndex, journal: Arc<dyn Journal>) {
-        let Inner { env, topic, images, make, hosted } = &*self.0;
+        let Inner { env, topic, images, patience, make, hosted } = &*self.0;
         let name = TopicPartition::new(*topic, partition);
-        let shard = Arc::new(HostedShard::start(name, env, journal, images.clone(), make.clone()));
+        let shard = Arc::new(HostedShard::start(name, env, journal, images.clone(), *patience, make.clone()));
         let before = hosted.rcu(|hosted| {
             let mut next = (**hosted).clone();
             next.insert(partition, shard.clone());
@@ -79,8 +83,8 @@ impl<S: Shard> Shards<S> {
     }
 
     /// Asks the shard that owns `key` (a group id); the future resolves to its answer, which may be a refusal made
-    /// with [`Shard::refuse`]. The error is that of a key without a shard here, `NotCoordinator`: another broker leads the
-    /// key's partition, or the internal topic does not exist yet (`CoordinatorRuntime`).
+    /// with [`Shard::refuse`]. The error is that of a key without a shard here, `NotCoordinator`: another broker leads
+    /// the key's partition, or the internal topic does not exist yet (`CoordinatorRuntime`).
     pub fn ask(&self, key: &str, ask: S::Ask) -> BoxFuture<'static, Result<S::Answer, ErrorCode>> {
         match self.owner(key) {
             Ok(shard) => {
@@ -114,7 +118,7 @@ mod tests {
     use crate::coordinator::toy::{MemoryJournal, Toy, ToyAnswer, ToyAsk, batch, env, images, put};
 
     fn shards() -> Shards<Toy> {
-        Shards::new(&env(), "__toys", images(), Toy::default)
+        Shards::new(&env(), "__toys", images(), Duration::from_secs(5), Toy::default)
     }
 
     fn journal(words: &[&str]) -> Arc<MemoryJournal> {

@@ -53,16 +53,18 @@ struct Letter<S: Shard> {
 }
 
 impl<S: Shard> HostedShard<S> {
-    /// Starts the actor: it loads a machine made by `make` from `journal`, then serves. `name` is for the operator.
+    /// Starts the actor: it loads a machine made by `make` from `journal`, then serves. `name` is for the operator. An
+    /// answer waits for `patience` at most until the journal is committed.
     pub fn start(
         name: TopicPartition,
         env: &Env,
         journal: Arc<dyn Journal>,
         images: Images,
+        patience: Duration,
         make: Arc<dyn Fn() -> S + Send + Sync>,
     ) -> HostedShard<S> {
         let (mailbox, letters) = mpsc::channel(MAILBOX_ASKS_MAX);
-        let home = Home { name, env: env.clone(), journal, images, make };
+        let home = Home { name, env: env.clone(), journal, images, patience, make };
         let task = env.spawn(live(home, letters)).abort_handle();
         HostedShard { mailbox, task }
     }
@@ -90,6 +92,7 @@ struct Home<S: Shard> {
     env: Env,
     journal: Arc<dyn Journal>,
     images: Images,
+    patience: Duration,
     make: Arc<dyn Fn() -> S + Send + Sync>,
 }
 
@@ -192,6 +195,7 @@ struct Tenure<'a, S: Shard> {
 
 struct Parked<S: Shard> {
     at: Offset,
+    until: Instant,
     asker: oneshot::Sender<S::Answer>,
     answer: S::Answer,
 }
@@ -213,10 +217,12 @@ impl<'a, S: Shard> Tenure<'a, S> {
         self.change_timers(timers);
         loop {
             let deadline = self.timers.first();
+            let patience = self.parked.front().map(|first| first.until);
             // In this order, so that answers leave before new asks come in, and nothing is left to chance.
             let outcome = tokio::select! {
                 biased;
                 end = commit_passed(&mut self.wait) => self.release(end),
+                () = timer_due(&self.home.env, patience) => self.give_up(),
                 () = timer_due(&self.home.env, deadline) => self.fire(),
                 letter = mailbox.recv() => match letter {
                     Some(letter) => self.take(letter),
@@ -307,7 +313,8 @@ impl<'a, S: Shard> Tenure<'a, S> {
             drop(asker.send(answer));
             return;
         }
-        self.parked.push_back(Parked { at: self.appended, asker, answer });
+        let until = self.home.env.now() + self.home.patience;
+        self.parked.push_back(Parked { at: self.appended, until, asker, answer });
         self.watch_commit();
     }
 
@@ -330,6 +337,16 @@ impl<'a, S: Shard> Tenure<'a, S> {
             drop(first.asker.send(first.answer));
         }
         self.watch_commit();
+        Ok(())
+    }
+
+    /// Sends those away that have waited too long for the in-sync replicas. What they asked for may still come true.
+    fn give_up(&mut self) -> Result<(), ErrorCode> {
+        let now = self.home.env.now();
+        while self.parked.front().is_some_and(|first| first.until <= now) {
+            let Some(first) = self.parked.pop_front() else { break };
+            drop(first.asker.send(S::refuse(ErrorCode::CoordinatorNotAvailable)));
+        }
         Ok(())
     }
 
@@ -423,9 +440,11 @@ mod tests {
         BATCH_BYTES_MAX, MemoryJournal, START_MS, Toy, ToyAnswer, ToyAsk, batch, env, images, put,
     };
 
+    const PATIENCE: Duration = Duration::from_secs(5);
+
     fn start(env: &Env, journal: &Arc<MemoryJournal>) -> HostedShard<Toy> {
         let name = TopicPartition::new("__toys", 0);
-        HostedShard::start(name, env, journal.clone(), images(), Arc::new(Toy::default))
+        HostedShard::start(name, env, journal.clone(), images(), PATIENCE, Arc::new(Toy::default))
     }
 
     fn is_waiting(answer: &mut BoxFuture<'static, ToyAnswer>) -> bool {
@@ -463,6 +482,21 @@ mod tests {
         journal.commit(2);
         assert_eq!(second.await, Ok(None));
         assert_eq!(shard.ask(ToyAsk::Look("b")).await, says("2"), "nothing is uncommitted any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_the_commit_point_for_ever() {
+        let (env, journal) = (env(), MemoryJournal::new());
+        let shard = start(&env, &journal);
+        let first = shard.ask(put("a", "1"));
+        settle().await;
+        env.sleep(PATIENCE / 2).await;
+        let mut second = shard.ask(put("a", "2"));
+        assert_eq!(first.await, Err(ErrorCode::CoordinatorNotAvailable));
+        assert!(is_waiting(&mut second), "it came later");
+        journal.commit(2);
+        assert_eq!(second.await, Ok(None));
+        assert_eq!(shard.ask(ToyAsk::Look("a")).await, says("2"), "both came true");
     }
 
     #[tokio::test(start_paused = true)]

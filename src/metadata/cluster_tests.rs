@@ -243,6 +243,7 @@ async fn a_follower_that_is_far_behind_gets_a_snapshot() {
     }
     tokio::time::sleep(ELECTION).await;
     assert!(nodes[leader].store.scan(b"e", b"f").unwrap().len() < 200, "the log begins later");
+    assert!(nodes[1 - leader].store.scan(b"e", b"f").unwrap().len() < 200, "that of a follower, too");
     let returned = cluster.try_start(small(id, &store), &store).await.unwrap();
     has_topic(&returned, "t199").await;
     assert_eq!(returned.metadata.image(), nodes[leader].metadata.image());

@@ -13,6 +13,7 @@ use crate::metadata::partition::PartitionRegistration;
 use crate::metadata::partition_change::{Electorate, Plan};
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::rules::Rules;
+use crate::sabotage;
 
 /// The ISR that a leader proposes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,9 +82,10 @@ fn check(
     // Who knows more than we do hears it from another controller: we are not the active one any more.
     let ahead = asked.leader_epoch > partition.leader_epoch || asked.partition_epoch > partition.partition_epoch;
     refuse_if(ahead, ErrorCode::NotController)?;
-    refuse_if(asked.leader_epoch < partition.leader_epoch, ErrorCode::FencedLeaderEpoch)?;
+    let unchecked = sabotage::on("partition-epoch-unchecked");
+    refuse_if(asked.leader_epoch < partition.leader_epoch && !unchecked, ErrorCode::FencedLeaderEpoch)?;
     refuse_if(partition.leader != Some(sender), ErrorCode::InvalidRequest)?;
-    refuse_if(asked.partition_epoch < partition.partition_epoch, ErrorCode::InvalidUpdateVersion)?;
+    refuse_if(asked.partition_epoch < partition.partition_epoch && !unchecked, ErrorCode::InvalidUpdateVersion)?;
     let mut seen = BTreeSet::new();
     let is_member = |(id, _): &(BrokerId, i64)| partition.replicas.contains(id) && seen.insert(*id);
     let all_members = asked.isr.iter().all(is_member);
@@ -93,7 +95,7 @@ fn check(
     refuse_if(recovers_with_others || recovers_again, ErrorCode::InvalidRequest)?;
     let is_eligible = |(id, epoch): &(BrokerId, i64)| {
         let known = image.brokers.by_id(*id).is_some_and(|broker| *epoch == -1 || *epoch == broker.epoch);
-        known && image.brokers.is_active(*id)
+        sabotage::on("broker-epoch-unchecked") || known && image.brokers.is_active(*id)
     };
     refuse_if(!asked.isr.iter().all(is_eligible), ErrorCode::IneligibleReplica)
 }

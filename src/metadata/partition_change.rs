@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use crate::ids::{BrokerId, KafkaUuid};
 use crate::metadata::brokers::Brokers;
 use crate::metadata::partition::{PartitionChange, PartitionRegistration, directory};
+use crate::sabotage;
 
 /// Whom an election may choose (`ElectionType`, KIP-460).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,7 +124,7 @@ impl<'a> Plan<'a> {
         if winner.unclean || self.isr.len() >= self.terms.min_isr.max(1) {
             elr.clear();
         }
-        self.recovering |= winner.unclean;
+        self.recovering |= winner.unclean && !sabotage::on("unclean-in-silence");
         change.last_known_elr = self.last_known(change.leader);
         self.describe(change, elr, electorate)
     }
@@ -136,7 +137,7 @@ impl<'a> Plan<'a> {
         }
         let isr = without(&self.isr, &self.removing);
         let replicas = without(&self.replicas, &self.removing);
-        let in_sync = |ids: &[BrokerId]| ids.iter().all(|id| isr.contains(id));
+        let in_sync = |ids: &[BrokerId]| ids.iter().all(|id| isr.contains(id)) || sabotage::on("reassigned-too-early");
         let shrinks = self.adding.len() < self.removing.len();
         let nobody_left = !self.removing.is_empty() && (isr.is_empty() || replicas.is_empty());
         if nobody_left || !in_sync(&self.adding) || (shrinks && !in_sync(&replicas)) {
@@ -150,12 +151,15 @@ impl<'a> Plan<'a> {
     /// The replicas outside the ISR that have everything below the high watermark: it does not move while the ISR is
     /// too small, so those that leave a small one stay eligible. Those of an empty ISR outlast the feature itself.
     fn eligible(&self) -> Vec<BrokerId> {
+        if sabotage::on("eligible-forgotten") {
+            return Vec::new();
+        }
         if self.isr.len() >= self.terms.min_isr.max(1) || !(self.terms.elr || self.before.isr.is_empty()) {
             return Vec::new();
         }
         let held = self.before.elr.iter().chain(&self.before.isr);
-        let stays =
-            |id: &&BrokerId| self.replicas.contains(id) && !self.isr.contains(id) && self.lossy.as_ref() != Some(*id);
+        let is_lossy = |id: &BrokerId| self.lossy.as_ref() == Some(id) && !sabotage::on("lossy-stays-eligible");
+        let stays = |id: &&BrokerId| self.replicas.contains(id) && !self.isr.contains(id) && !is_lossy(id);
         let mut eligible: Vec<BrokerId> = held.filter(stays).copied().collect();
         eligible.sort_unstable();
         eligible.dedup();
@@ -168,6 +172,9 @@ impl<'a> Plan<'a> {
             self.lossy != Some(*id) && electorate.accepts(*id, directory)
         };
         let valid = |id: &BrokerId| {
+            if sabotage::on("leader-outside-isr") {
+                return accepted(id);
+            }
             let has_everything = self.isr.contains(id) || (self.isr.is_empty() && elr.contains(id));
             has_everything && accepted(id)
         };
@@ -181,7 +188,9 @@ impl<'a> Plan<'a> {
             [last] if self.terms.elr && elr.is_empty() && self.isr.is_empty() => Some(*last),
             _ => None,
         };
-        let any = || self.replicas.iter().find(|id| self.election == Election::Unclean && accepted(id)).copied();
+        let silent = sabotage::on("unclean-in-silence");
+        let may = self.election == Election::Unclean || silent;
+        let any = || self.replicas.iter().find(|id| may && accepted(id)).copied();
         let id = last_known.filter(|id| self.replicas.contains(id) && accepted(id)).or_else(any);
         Winner { id, unclean: id.is_some() }
     }

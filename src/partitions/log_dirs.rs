@@ -54,10 +54,10 @@ impl Partitions {
         .await
     }
 
-    /// Whether `partition` may be moved to the directory at `path`. `LogDirNotFound` if there is none, and
-    /// `KafkaStorageError` if it is offline. Nothing moves between directories yet: `InvalidReplicaAssignment` for
-    /// another one than where the partition is.
-    pub fn check_move(&self, partition: Option<&Partition>, path: &str) -> Result<(), ErrorCode> {
+    /// Whether `partition` may be moved to the directory at `path`; the directory is judged before the error that may
+    /// stand for the partition. `LogDirNotFound` if there is no such directory, `KafkaStorageError` if it is offline.
+    /// Nothing moves between directories yet: `InvalidReplicaAssignment` for another one than where the partition is.
+    pub fn check_move(&self, partition: Result<&Partition, ErrorCode>, path: &str) -> Result<(), ErrorCode> {
         let named = |directory: &&Arc<DataDir>| absolute(&directory.path) == Path::new(path);
         if self.0.lost.iter().any(|lost| absolute(&lost.path) == Path::new(path)) {
             return Err(ErrorCode::KafkaStorageError);
@@ -66,7 +66,7 @@ impl Partitions {
         if directory.engine().poison().is_some() {
             return Err(ErrorCode::KafkaStorageError);
         }
-        let home = partition.and_then(Partition::directory).ok_or(ErrorCode::ReplicaNotAvailable)?;
+        let home = partition?.directory().ok_or(ErrorCode::ReplicaNotAvailable)?;
         if home == directory.id { Ok(()) } else { Err(ErrorCode::InvalidReplicaAssignment) }
     }
 }

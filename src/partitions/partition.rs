@@ -45,8 +45,8 @@ use crate::storage::retention::RetentionSettings;
 pub enum Origin {
     /// A producer: every rule of Produce applies.
     Client,
-    /// A coordinator of this broker, writing its own internal topic.
-    Coordinator,
+    /// A coordinator of this broker, writing its own internal topic as long as that is led in this epoch.
+    Coordinator(LeaderEpoch),
 }
 
 /// Why an append was refused; no offset was assigned.
@@ -78,7 +78,7 @@ struct Judged {
     batch: Bytes,
     checked: Checked,
     now_ms: WallMillis,
-    claim: Claim,
+    origin: Origin,
 }
 
 /// Which records a reader may see (KIP-98 and Fetch's replica id).
@@ -165,11 +165,15 @@ struct Core {
     partition_epoch: i32,
     /// What a leader knows of its replicas; `None` for a follower.
     replicas: Option<Replicas>,
+    /// The first epoch since which a leader has led without a break: what it had in the log then was not cut.
+    leading_since: LeaderEpoch,
     /// Whom a follower follows, and what that leader last said is committed.
     leader: Option<BrokerId>,
     leader_high_watermark: Offset,
     /// Cuts so far: what was read of the log before one says nothing of it any more.
     cuts: u64,
+    /// Those of them that are not on disk: a crash would take them back, and the end of the log with them.
+    cuts_under_way: u32,
 }
 
 /// A partition that this broker hosts.
@@ -303,18 +307,22 @@ impl Partition {
         let settings = self.settings.load();
         let now_ms = self.env.wall_ms();
         let (batch, checked) = check(batch, origin, &settings, now_ms)?;
-        let claim = if origin == Origin::Client { Claim::Records } else { Claim::Bookkeeping };
-        Ok(Judged { batch, checked, now_ms, claim })
+        Ok(Judged { batch, checked, now_ms, origin })
     }
 
     fn append_judged(self: &Arc<Self>, judged: Judged) -> Result<Appended, AppendRefused> {
         let settings = self.settings.load();
-        let Judged { batch, checked, now_ms, claim } = judged;
+        let Judged { batch, checked, now_ms, origin } = judged;
         let (count, bytes) = (u64::try_from(checked.header.records_count).unwrap_or(0), batch.len() as u64);
         let chunk_ms_max = chunk_span(&settings);
         let mut core = self.core.lock();
         let core = &mut *core;
         let epoch = core.leading()?;
+        let claim = match origin {
+            Origin::Client => Claim::Records,
+            Origin::Coordinator(term) if term == epoch => Claim::Bookkeeping,
+            Origin::Coordinator(_) => return Err(ErrorCode::NotLeaderOrFollower.into()),
+        };
         let high_watermark = core.high_watermark;
         let log = core.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let end = log.log_end() + i64::from(checked.header.last_offset_delta) + 1;
@@ -342,14 +350,17 @@ impl Partition {
         }
     }
 
-    /// Resolves when the high watermark is at least `end`; fails when the partition stops leading first.
-    pub fn committed(&self, end: Offset) -> BoxFuture<'static, Commit> {
+    /// Resolves when the high watermark is at least `end`, an offset that the log had in `epoch`. Fails if the
+    /// partition stops leading first, or has done so since then: what is there now may be something else.
+    pub fn committed(&self, epoch: LeaderEpoch, end: Offset) -> BoxFuture<'static, Commit> {
         let mut core = self.core.lock();
-        if core.high_watermark >= end || sabotage::on("ack-before-write") {
-            return Box::pin(std::future::ready(Ok(())));
-        }
-        if let Err(code) = core.leading() {
-            return Box::pin(std::future::ready(Err(code)));
+        let told = match core.leading_since(epoch) {
+            _ if sabotage::on("ack-before-write") => Some(Ok(())),
+            Ok(()) if core.high_watermark < end => None,
+            outcome => Some(outcome),
+        };
+        if let Some(outcome) = told {
+            return Box::pin(std::future::ready(outcome));
         }
         let outcome = core.waiters.commit(end);
         Box::pin(async move { outcome.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower)) })
@@ -365,6 +376,11 @@ impl Partition {
     /// The same without regard to the role: for metrics.
     pub fn offsets_if_any(&self) -> Option<LogOffsets> {
         self.core.lock().offsets().ok()
+    }
+
+    /// Everything below is on this replica's stable storage, whatever its role; for whoever looks in from outside.
+    pub fn durable_end(&self) -> Offset {
+        self.core.lock().durable_end
     }
 
     /// Bytes and chunks of the log, for metrics and DescribeLogDirs.
@@ -595,9 +611,11 @@ impl Core {
             waiters: Waiters::default(),
             partition_epoch: -1,
             replicas: None,
+            leading_since: -1,
             leader: None,
             leader_high_watermark: 0,
             cuts: 0,
+            cuts_under_way: 0,
         }
     }
 
@@ -609,6 +627,12 @@ impl Core {
         }
     }
 
+    /// Fails unless this replica leads and has done so without a break since `epoch`.
+    fn leading_since(&self, epoch: LeaderEpoch) -> Result<(), ErrorCode> {
+        self.leading()?;
+        if self.leading_since <= epoch { Ok(()) } else { Err(ErrorCode::NotLeaderOrFollower) }
+    }
+
     /// Checks the leader epoch that a reader knows against this replica's (`Partition.checkCurrentLeaderEpoch`).
     fn check_epoch(&self, known: LeaderEpoch, leader_only: bool) -> Result<(), ErrorCode> {
         let epoch = match self.role {
@@ -616,6 +640,7 @@ impl Core {
             Role::Offline(code) => return Err(code),
         };
         match known {
+            _ if sabotage::on("epoch-not-fenced") => Ok(()),
             -1 => Ok(()),
             older if older < epoch => Err(ErrorCode::FencedLeaderEpoch),
             newer if newer > epoch => Err(ErrorCode::UnknownLeaderEpoch),
@@ -628,7 +653,7 @@ impl Core {
         let offsets = self.offsets()?;
         let log = self.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
         // Before the offset is looked at: a reader whose log is longer than this one must learn where they part.
-        if ask.last_fetched_epoch >= 0 {
+        if ask.last_fetched_epoch >= 0 && !sabotage::on("divergence-ignored") {
             let (epoch, end_offset) = log.epochs().end_offset_for(ask.last_fetched_epoch, offsets.log_end);
             if epoch < 0 || end_offset < 0 {
                 return Err(ErrorCode::OffsetOutOfRange);
@@ -678,7 +703,7 @@ fn check(
     settings: &TopicSettings,
     now_ms: WallMillis,
 ) -> Result<(Bytes, Checked), AppendRefused> {
-    if origin == Origin::Coordinator {
+    if let Origin::Coordinator(_) = origin {
         let header = BatchHeader::parse(&batch).map_err(|_| AppendRefused::from(ErrorCode::CorruptMessage))?;
         let (max_timestamp, timestamps) = (header.max_timestamp, Timestamps::Keep);
         return Ok((batch, Checked { header, max_timestamp, timestamps, rebuild: None }));

@@ -3,10 +3,13 @@
 //!
 //! Invariants: a partition is hosted at most once; a log whose topic id is in no image belongs to a deleted topic and
 //! is deleted; `reconciled` moves only after every partition of an image is in its role. A log is begun in the
-//! directory that the controller names; if that is not there, or a directory is lost and none is named, the partition
-//! is offline. Nothing is hosted before the image that has this life of the broker: an older one may lack topics whose
-//! logs are here, or name this broker the leader of an epoch that an earlier life of it held. A topic
-//! that an image shares with the one before it, settings included, is not looked at: an image costs by what it changes.
+//! directory that the controller names. If that is not there, the partition is offline, as its log may come back with
+//! the disk; only if no directory is offline and another broker leads, the disk counts as replaced, and the log is
+//! begun anew, to be fetched, where there is room (`Partition.createLogInAssignedDirectoryId`). If a directory is lost
+//! at the start and none is named, the partition is offline. Nothing is hosted before the image that has this life of
+//! the broker: an older one may lack topics whose logs are here, or name this broker the leader of an epoch that an
+//! earlier life of it held. A topic that an image shares with the one before it, settings included, is not looked at:
+//! an image costs by what it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -35,8 +38,8 @@ pub struct Reconciler {
     events: Vec<PartitionEvent>,
     /// This life of the broker, until an image has it.
     awaited: Option<KafkaUuid>,
-    /// Logs found on disk and not yet hosted.
-    found: BTreeMap<TopicIdPartition, PartitionLog>,
+    /// Logs found on disk and not yet hosted; several of one partition if a directory came back after it was replaced.
+    found: BTreeMap<TopicIdPartition, Vec<PartitionLog>>,
     /// Whether partitions of the next image may have logs that were not found.
     missing: bool,
     /// Overrides that each topic was last configured with, and the resulting settings.
@@ -58,10 +61,10 @@ impl Reconciler {
         config: Arc<ArcSwap<Config>>,
         incarnation: Option<KafkaUuid>,
     ) -> Result<Reconciler, String> {
-        let mut found = BTreeMap::new();
+        let mut found: BTreeMap<TopicIdPartition, Vec<PartitionLog>> = BTreeMap::new();
         for directory in &partitions.0.directories {
             match directory.logs() {
-                Ok(logs) => found.extend(logs.into_iter().map(|log| (log.id(), log))),
+                Ok(logs) => logs.into_iter().for_each(|log| found.entry(log.id()).or_default().push(log)),
                 Err(poison) => directory.engine().give_up(poison),
             }
         }
@@ -99,6 +102,9 @@ impl Reconciler {
             self.configured.remove(&topic.id);
             unwanted.extend(self.partitions.of_topic(topic.id));
         }
+        // Before another topic of the same name comes: whoever hears of both knows them by their name.
+        let mut deleted = self.drop_hosted(unwanted);
+        let mut unwanted = Vec::new();
         let active = image.brokers.iter().filter(|broker| image.brokers.is_active(broker.id));
         let active = ActiveBrokers::new(active.map(|broker| (broker.id, broker.epoch)));
         self.partitions.neighbours().set_active(active);
@@ -116,7 +122,12 @@ impl Reconciler {
             let hosted = self.partitions.of_topic(topic.id).into_iter();
             unwanted.extend(hosted.filter(|partition| !wanted.contains(&partition.id())));
         }
-        self.drop_unwanted(unwanted);
+        deleted |= self.drop_hosted(unwanted);
+        deleted |= self.drop_found();
+        if deleted {
+            let (env, partitions) = (self.env.clone(), self.partitions.clone());
+            self.env.spawn(async move { partitions.reclaim(&env).await });
+        }
         self.missing = false;
         self.partitions.0.reconciled.send_replace(image.index.next_offset);
         std::mem::take(&mut self.events)
@@ -166,16 +177,16 @@ impl Reconciler {
         registration: &PartitionRegistration,
         (settings, changed): &(Arc<TopicSettings>, bool),
     ) {
-        let partition = match self.partitions.hosted(id) {
-            Ok(partition) => {
+        let hosted = self.partitions.hosted(id).ok();
+        let partition = match hosted.filter(|held| held.directory().is_some() || !self.is_replaced(registration)) {
+            Some(partition) => {
                 if *changed {
                     partition.configure(settings.clone());
                 }
                 partition
             }
-            Err(_) => {
-                let assigned = registration.directory(self.partitions.node());
-                let partition = Arc::new(self.take_up(id, topic, assigned, settings));
+            None => {
+                let partition = Arc::new(self.take_up(id, topic, registration, settings));
                 self.partitions.0.hosted.write().insert(id, partition.clone());
                 partition
             }
@@ -195,15 +206,16 @@ impl Reconciler {
         &mut self,
         id: TopicIdPartition,
         topic: &TopicName,
-        assigned: KafkaUuid,
+        registration: &PartitionRegistration,
         settings: &Arc<TopicSettings>,
     ) -> Partition {
-        let stored = self.found.remove(&id).or_else(|| {
+        let assigned = registration.directory(self.partitions.node());
+        let stored = self.take_found(id, assigned).or_else(|| {
             let home = if directory::is_reserved(assigned) {
                 if self.missing { None } else { self.roomiest() }
             } else {
-                // The log lies, or is to lie, in a directory that is not there any more: it is offline.
-                self.healthy().find(|directory| directory.id == assigned)
+                let named = self.healthy().find(|directory| directory.id == assigned);
+                named.or_else(|| if self.is_replaced(registration) { self.roomiest() } else { None })
             };
             self.begin_log(id, topic, home?)
         });
@@ -212,6 +224,29 @@ impl Reconciler {
             Some(log) => Partition::host(&self.env, neighbours, topic.clone(), log, settings.clone()),
             None => Partition::lost(&self.env, neighbours, id, topic.clone(), settings.clone()),
         }
+    }
+
+    /// True if the log of this replica lay on a disk that was replaced, and there is a leader to fetch it from. A disk
+    /// that is only not mounted looks the same, so the one copy that there is is never begun anew.
+    fn is_replaced(&self, registration: &PartitionRegistration) -> bool {
+        let node = self.partitions.node();
+        let assigned = registration.directory(node);
+        let is_here = self.partitions.directories().any(|(directory, _)| directory == assigned);
+        let is_led_elsewhere = registration.leader.is_some_and(|leader| leader != node);
+        let all_online = self.partitions.offline_directories().0 == 0;
+        is_led_elsewhere && all_online && !is_here && !directory::is_reserved(assigned)
+    }
+
+    /// The log that was found of a partition: of several the one where the controller believes it. Nobody wants the
+    /// others.
+    fn take_found(&mut self, id: TopicIdPartition, assigned: KafkaUuid) -> Option<PartitionLog> {
+        let logs = self.found.get_mut(&id)?;
+        let at = logs.iter().position(|log| log.directory() == assigned).unwrap_or(0);
+        let log = logs.swap_remove(at);
+        if logs.is_empty() {
+            self.found.remove(&id);
+        }
+        Some(log)
     }
 
     fn begin_log(&self, id: TopicIdPartition, topic: &TopicName, home: &DataDir) -> Option<PartitionLog> {
@@ -237,15 +272,21 @@ impl Reconciler {
         self.healthy().min_by_key(|directory| (is_cordoned(&absolute(&directory.path)), directory.logs_open()))
     }
 
-    fn drop_unwanted(&mut self, unwanted: Vec<Arc<Partition>>) {
-        let mut deleted = false;
+    /// Deletes partitions; true if there were any.
+    fn drop_hosted(&mut self, unwanted: Vec<Arc<Partition>>) -> bool {
+        let deleted = !unwanted.is_empty();
         for partition in unwanted {
             self.partitions.0.hosted.write().remove(&partition.id());
             partition.destroy();
-            deleted = true;
             self.events.push(PartitionEvent::Gone(partition));
         }
-        for (_, log) in std::mem::take(&mut self.found) {
+        deleted
+    }
+
+    /// Deletes the logs that no partition has taken up; true if there were any.
+    fn drop_found(&mut self) -> bool {
+        let mut deleted = false;
+        for log in std::mem::take(&mut self.found).into_values().flatten() {
             let id = log.id();
             tracing::info!(log = ?id, "deleting the log of a deleted topic");
             if let Err(poison) = log.destroy() {
@@ -253,10 +294,7 @@ impl Reconciler {
             }
             deleted = true;
         }
-        if deleted {
-            let (env, partitions) = (self.env.clone(), self.partitions.clone());
-            self.env.spawn(async move { partitions.reclaim(&env).await });
-        }
+        deleted
     }
 }
 
@@ -267,4 +305,121 @@ fn no_directory_left(partitions: &Partitions) -> Option<String> {
         failures.push(format!("{}: {}", directory.path.display(), directory.engine().poison()?));
     }
     Some(failures.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Sources;
+    use crate::ids::BrokerId;
+    use crate::metadata::{Broker, MetadataRecord, PartitionChange};
+    use crate::partitions::Neighbours;
+    use crate::storage::dirs::DirOptions;
+    use crate::storage::engine::{EngineOptions, MemoryDisk};
+
+    const LIFE: KafkaUuid = KafkaUuid(7);
+
+    fn reconciler(env: &Env) -> Reconciler {
+        let engine = EngineOptions { sync: true, value_file_bytes_max: 1 << 20, direct: false, read_cache_bytes: 0 };
+        let options = DirOptions { engine, tail_bytes: 1 << 20, reserve_bytes: 0 };
+        let directory = DataDir::in_memory(env, &MemoryDisk::new(), KafkaUuid(1000), &options).unwrap();
+        let neighbours = Neighbours::new(BrokerId(1), Duration::from_secs(30));
+        let partitions = Partitions::new(neighbours, vec![Arc::new(directory)], Vec::new());
+        let config = Config::load(Sources::default()).unwrap().config;
+        Reconciler::new(env, &partitions, Arc::new(ArcSwap::from_pointee(config)), LIFE).unwrap()
+    }
+
+    fn this_broker() -> MetadataRecord {
+        MetadataRecord::RegisterBroker(Broker {
+            id: BrokerId(1),
+            epoch: 0,
+            incarnation: LIFE,
+            rack: None,
+            fenced: false,
+            shutting_down: None,
+            endpoints: Vec::new(),
+            features: BTreeMap::new(),
+            log_dirs: vec![KafkaUuid(1000)],
+            cordoned_dirs: Vec::new(),
+        })
+    }
+
+    fn registration(directory: u128) -> PartitionRegistration {
+        let replicas = vec![BrokerId(1)];
+        PartitionRegistration {
+            isr: replicas.clone(),
+            replicas,
+            directories: vec![KafkaUuid(directory)],
+            leader: Some(BrokerId(1)),
+            ..PartitionRegistration::default()
+        }
+    }
+
+    fn topic_of(id: u128, registration: PartitionRegistration) -> [MetadataRecord; 2] {
+        let topic = KafkaUuid(id);
+        [
+            MetadataRecord::Topic { id: topic, name: "t".into() },
+            MetadataRecord::Partition { topic, index: 0, registration },
+        ]
+    }
+
+    fn topic(id: u128) -> [MetadataRecord; 2] {
+        topic_of(id, registration(1000))
+    }
+
+    #[tokio::test]
+    async fn a_topic_goes_before_another_of_its_name_comes() {
+        let env = Env::real();
+        let mut reconciler = reconciler(&env);
+        let first = ClusterImage::default().replay(&[this_broker()]).replay(&topic(5));
+        let told = |events: Vec<PartitionEvent>| -> Vec<(&'static str, u128)> {
+            let word = |event: &PartitionEvent| match event {
+                PartitionEvent::Leading(partition, _) => ("leading", partition.topic_id().0),
+                PartitionEvent::Following(partition, _) => ("following", partition.topic_id().0),
+                PartitionEvent::Gone(partition) => ("gone", partition.topic_id().0),
+            };
+            events.iter().map(word).collect()
+        };
+        assert_eq!(told(reconciler.reconcile(&first)), [("leading", 5)]);
+        // The images in between were not seen.
+        let last = first.replay(&[MetadataRecord::RemoveTopic { id: KafkaUuid(5) }]).replay(&topic(6));
+        assert_eq!(told(reconciler.reconcile(&last)), [("gone", 5), ("leading", 6)]);
+    }
+
+    #[tokio::test]
+    async fn a_log_on_a_disk_that_is_gone_is_begun_anew_once_there_is_a_leader_to_fetch_it_from() {
+        let env = Env::real();
+        let mut reconciler = reconciler(&env);
+        let home = |reconciler: &Reconciler| {
+            let id = TopicIdPartition { topic: KafkaUuid(5), partition: 0 };
+            reconciler.partitions.hosted(id).unwrap().directory()
+        };
+        let of_two = PartitionRegistration {
+            replicas: vec![BrokerId(1), BrokerId(2)],
+            directories: vec![KafkaUuid(999), KafkaUuid(2000)],
+            isr: vec![BrokerId(2)],
+            leader: None,
+            ..PartitionRegistration::default()
+        };
+        let image = ClusterImage::default().replay(&[this_broker()]).replay(&topic_of(5, of_two));
+        assert!(reconciler.reconcile(&image).is_empty());
+        assert_eq!(home(&reconciler), None, "nobody leads: the disk may come back");
+        let change = PartitionChange { leader: Some(Some(BrokerId(2))), ..PartitionChange::default() };
+        let led = image.replay(&[MetadataRecord::PartitionChange { topic: KafkaUuid(5), index: 0, change }]);
+        let events = reconciler.reconcile(&led);
+        assert!(matches!(events[..], [PartitionEvent::Following(_, 1)]));
+        assert_eq!(home(&reconciler), Some(KafkaUuid(1000)));
+    }
+
+    #[tokio::test]
+    async fn the_only_copy_is_never_begun_anew() {
+        let env = Env::real();
+        let mut reconciler = reconciler(&env);
+        let image = ClusterImage::default().replay(&[this_broker()]).replay(&topic_of(5, registration(999)));
+        assert!(reconciler.reconcile(&image).is_empty());
+        let id = TopicIdPartition { topic: KafkaUuid(5), partition: 0 };
+        assert_eq!(reconciler.partitions.hosted(id).unwrap().directory(), None);
+    }
 }

@@ -234,6 +234,9 @@ impl Replicas {
         if !self.has_enough(terms) && !sabotage::on("below-min-isr") {
             return current;
         }
+        if sabotage::on("high-watermark-ahead-of-isr") {
+            return durable_end.max(current);
+        }
         let mut lowest = durable_end;
         for (&id, follower) in &self.followers {
             let counts = self.in_maximal_isr(id)
@@ -255,7 +258,8 @@ impl Replicas {
     /// Proposes that `id` joins, if it may. True if there is a new proposal.
     pub fn propose_joining(&mut self, id: BrokerId, high_watermark: Offset, terms: &Terms<'_>) -> bool {
         let offset = self.followers.get(&id).and_then(|follower| follower.offset);
-        let reached = offset.is_some_and(|offset| offset >= high_watermark && offset >= self.epoch_start);
+        let reached = offset.is_some_and(|offset| offset >= high_watermark && offset >= self.epoch_start)
+            || (offset.is_some() && sabotage::on("joins-too-early"));
         if self.proposed.is_some() || self.isr.contains(&id) || !reached || !self.may_join(id, terms) {
             return false;
         }

@@ -30,7 +30,7 @@ fn open(env: &Env, disk: &MemoryDisk, neighbours: &Arc<Neighbours>, settings: &A
         sync: true,
         value_file_bytes_max: VALUE_FILE_BYTES_MAX,
         direct: false,
-        read_cache_bytes: 1 << 20,
+        read_cache_bytes: 2 << 20,
     };
     let options = DirOptions { engine, tail_bytes: 1 << 20, reserve_bytes: 0 };
     let directory = DataDir::in_memory(env, disk, KafkaUuid(9), &options).unwrap();

@@ -9,6 +9,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::checksum;
 use super::compression::{self, Codec};
 use super::record::{self, Fields, Header};
 use super::{HEADER_BYTES, MAGIC, NO_SEQUENCE, NO_TIMESTAMP, attributes, layout};
@@ -234,7 +235,7 @@ impl Iterator for Batches {
 pub fn crc_matches(batch: &[u8]) -> bool {
     let stored = batch.get(layout::CRC..).and_then(|bytes| bytes.first_chunk::<4>());
     match (stored, batch.get(layout::ATTRIBUTES..)) {
-        (Some(stored), Some(covered)) => u32::from_be_bytes(*stored) == crc32c::crc32c(covered),
+        (Some(stored), Some(covered)) => u32::from_be_bytes(*stored) == checksum::of(covered),
         _ => false,
     }
 }
@@ -409,7 +410,7 @@ fn put<const N: usize>(bytes: &mut [u8], at: usize, field: [u8; N]) {
 }
 
 fn write_crc(batch: &mut [u8]) {
-    let crc = crc32c::crc32c(&batch[layout::ATTRIBUTES..]);
+    let crc = checksum::of(&batch[layout::ATTRIBUTES..]);
     put(batch, layout::CRC, crc.to_be_bytes());
 }
 

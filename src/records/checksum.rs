@@ -32,6 +32,11 @@ const fn powers() -> [u32; 64] {
     powers
 }
 
+/// The CRC-32C of many bytes: with the widest instructions that the processor has.
+pub fn of(bytes: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(bytes)
+}
+
 /// The checksum of two pieces of bytes, from that of the first, that of the second and the length of the second.
 pub fn joined(first: u32, second: u32, second_bytes: usize) -> u32 {
     let mut bits = second_bytes as u64 * 8;

@@ -23,6 +23,8 @@ pub(super) struct Disks {
     pub cluster_id: KafkaUuid,
     /// The id of the directory that holds the metadata store.
     pub directory_id: KafkaUuid,
+    /// See [`crate::metadata::MetadataOptions::snapshot_log_bytes`].
+    pub snapshot_log_bytes: u64,
 }
 
 /// The cluster that a node with empty directories belongs to.
@@ -104,7 +106,8 @@ impl Disks {
         }
         lost.sort_by_key(|lost| lost.index);
         let metadata = metadata.recv().map_err(|_| "the metadata store was not opened".to_owned())??;
-        Ok(Disks { directories, lost, metadata, cluster_id, directory_id })
+        let snapshot_log_bytes = crate::metadata::SNAPSHOT_LOG_BYTES;
+        Ok(Disks { directories, lost, metadata, cluster_id, directory_id, snapshot_log_bytes })
     }
 
     pub(super) fn paths(&self) -> Vec<PathBuf> {
@@ -175,6 +178,8 @@ pub struct SimulatedDisks {
     pub records: MemoryDisk,
     /// Those of further data directories.
     pub more: Vec<(KafkaUuid, MemoryDisk)>,
+    /// A snapshot of the metadata takes the place of a log that is heavier than this.
+    pub snapshot_log_bytes: u64,
     metadata: parking_lot::Mutex<Arc<MemoryStore>>,
     cluster_id: KafkaUuid,
     directory_id: KafkaUuid,
@@ -184,7 +189,9 @@ impl SimulatedDisks {
     /// Empty disks of a new cluster; ids are drawn from `env`.
     pub fn new(cluster_id: KafkaUuid, directory_id: KafkaUuid) -> SimulatedDisks {
         let metadata = parking_lot::Mutex::new(MemoryStore::new());
-        SimulatedDisks { records: MemoryDisk::new(), more: Vec::new(), metadata, cluster_id, directory_id }
+        let snapshot_log_bytes = crate::metadata::SNAPSHOT_LOG_BYTES;
+        let records = MemoryDisk::new();
+        SimulatedDisks { records, more: Vec::new(), snapshot_log_bytes, metadata, cluster_id, directory_id }
     }
 
     /// Power cut: of the unsynced writes, the first few survive on each disk.
@@ -194,6 +201,13 @@ impl SimulatedDisks {
         let mut metadata = self.metadata.lock();
         let survived = metadata.crash(metadata_kept);
         *metadata = survived;
+    }
+
+    /// From now on every write on any of them takes up to `delay`, and every sync of records as much again.
+    pub fn set_delay_max(&self, delay: std::time::Duration) {
+        self.records.set_delay_max(delay);
+        self.more.iter().for_each(|(_, disk)| disk.set_delay_max(delay));
+        self.metadata.lock().set_delay_max(delay);
     }
 
     /// Writes that a crash now could lose, on the first records' disk and on the metadata's.
@@ -212,6 +226,7 @@ impl SimulatedDisks {
         let directories = directories.collect::<Result<Vec<_>, String>>()?;
         let metadata: Arc<dyn MetaStore> = self.metadata.lock().clone();
         let (cluster_id, directory_id) = (self.cluster_id, self.directory_id);
-        Ok(Disks { directories, lost: Vec::new(), metadata, cluster_id, directory_id })
+        let snapshot_log_bytes = self.snapshot_log_bytes;
+        Ok(Disks { directories, lost: Vec::new(), metadata, cluster_id, directory_id, snapshot_log_bytes })
     }
 }

@@ -109,7 +109,12 @@ impl Server {
         let lag_ms_max = shared_config.load().broker().replica_lag_time_max_ms.max(0) as u64;
         let neighbours = Neighbours::new(node, Duration::from_millis(lag_ms_max));
         let partitions = Partitions::new(neighbours, disks.directories, disks.lost);
-        let quorum_disk = QuorumDisk { store: disks.metadata, id: disks.directory_id, cluster: disks.cluster_id };
+        let quorum_disk = QuorumDisk {
+            store: disks.metadata,
+            id: disks.directory_id,
+            cluster: disks.cluster_id,
+            snapshot_log_bytes: disks.snapshot_log_bytes,
+        };
         let metadata = start_metadata(&env, &shared_config.load(), &partitions, quorum_disk, &addresses).await?;
         let reconciler = {
             let (env, partitions, config) = (env.clone(), partitions.clone(), shared_config.clone());
@@ -285,6 +290,7 @@ struct QuorumDisk {
     /// The id of the directory that the store is in.
     id: KafkaUuid,
     cluster: KafkaUuid,
+    snapshot_log_bytes: u64,
 }
 
 async fn start_metadata(
@@ -336,7 +342,7 @@ async fn start_metadata(
         // What counts as in sync is the cluster's to say, not each broker's (KIP-966): Kafka writes it down as well.
         bootstrap_settings: SettingMap::from([(MIN_ISR.to_owned(), broker.min_insync_replicas.to_string())]),
         rules: Rules { topic_defaults, settings_check, controller: controller_settings(broker) },
-        snapshot_log_bytes: crate::metadata::SNAPSHOT_LOG_BYTES,
+        snapshot_log_bytes: disk.snapshot_log_bytes,
     };
     Metadata::start(env, options).await.map_err(|failure| failure.to_string())
 }
@@ -356,7 +362,8 @@ fn coordinator(env: &Env, metadata: &Metadata, broker: &BrokerSettings) -> Group
     let limits = GroupLimits::from_settings(broker);
     let images = metadata.clone();
     let images = Arc::new(move || images.image());
-    GroupCoordinator::new(env, internal_topics::CONSUMER_OFFSETS, images, move || GroupShard::new(limits))
+    let patience = Duration::from_millis(u64::try_from(broker.offsets_commit_timeout_ms).unwrap_or(0).max(1));
+    GroupCoordinator::new(env, internal_topics::CONSUMER_OFFSETS, images, patience, move || GroupShard::new(limits))
 }
 
 async fn serve_metrics(env: &Env, config: &Config, collector: &Arc<Collector>) -> Result<Option<SocketAddr>, String> {

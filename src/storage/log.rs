@@ -76,6 +76,8 @@ pub struct Appended {
     pub append_time_ms: WallMillis,
     /// True if the batch was in the log already: nothing was written (idempotent producer).
     pub duplicate: bool,
+    /// The leader epoch in which it was there.
+    pub epoch: LeaderEpoch,
 }
 
 /// Batches of one read, each whole.
@@ -190,7 +192,7 @@ impl PartitionLog {
         let sequence = self.check_sequence(&header);
         if let Ok(Sequence::Duplicate { base_offset, last_offset, append_time_ms }) = sequence {
             let end_offset = last_offset + 1;
-            return Ok(Appended { base_offset, end_offset, append_time_ms, duplicate: true });
+            return Ok(Appended { base_offset, end_offset, append_time_ms, duplicate: true, epoch });
         }
         // Between the two: a duplicate needs no room; and what follows a batch that found none is not out of order.
         self.home.check_room(claim)?;
@@ -222,7 +224,7 @@ impl PartitionLog {
         self.put_state(&mut write);
         self.home.engine.submit(write.when_done(done)).map_err(|_| ErrorCode::KafkaStorageError)?;
         let append_time_ms = append_time_ms.unwrap_or(records::NO_TIMESTAMP);
-        Ok(Appended { base_offset: base, end_offset: next, append_time_ms, duplicate: false })
+        Ok(Appended { base_offset: base, end_offset: next, append_time_ms, duplicate: false, epoch })
     }
 
     fn check_sequence(&self, header: &BatchHeader) -> Result<Sequence, ErrorCode> {

@@ -105,8 +105,11 @@ const WALLS: &[(&str, &[&str])] = &[
     ("zstd", &["src/records/compression.rs"]),
     ("flate2", &["src/records/compression.rs"]),
     ("crc32c", &["src/records/", "src/storage/engine/", "src/api/telemetry/instances.rs"]),
+    ("crc_fast", &["src/records/checksum.rs"]),
+    ("memmap2", &["src/storage/engine/direct.rs"]),
     ("rustix", &["src/storage/dirs.rs"]),
     ("regex", &["src/config/subscriptions.rs"]),
+    ("socket2", &["src/env.rs"]),
     ("tikv_jemallocator", &["src/lib.rs"]),
 ];
 

@@ -10,6 +10,7 @@
 pub mod epochs;
 pub mod groups;
 pub mod log;
+pub mod settings;
 pub mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};

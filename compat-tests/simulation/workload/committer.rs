@@ -47,14 +47,24 @@ pub async fn run(mut actor: Actor, group: &'static str) {
     }
 }
 
-/// Asks until there is a coordinator.
+/// Asks until there is a coordinator, and turns to it.
 pub async fn find_coordinator(actor: &mut Actor, group: &str) {
+    let several = actor.client.targets() > 1;
     while actor.stage.is_loading() {
+        if several {
+            let anybody = actor.rng.random_range(0..actor.client.targets());
+            actor.client.turn_to(anybody);
+        }
         let request = FindCoordinatorRequest::default().with_key_type(0).with_coordinator_keys(vec![text(group)]);
         let answer = actor.client.ask(version::FIND_COORDINATOR, request, PATIENCE).await;
         if let Some(found) = answer.and_then(|answer| answer.coordinators.into_iter().next()) {
-            actor.expect("FindCoordinator", found.error_code, &[code::NONE, code::COORDINATOR_NOT_AVAILABLE]);
+            let busy: &[i16] = if several { &[code::REQUEST_TIMED_OUT, code::INVALID_REPLICATION_FACTOR] } else { &[] };
+            let allowed = [&[code::NONE, code::COORDINATOR_NOT_AVAILABLE], busy].concat();
+            actor.expect("FindCoordinator", found.error_code, &allowed);
             if found.error_code == code::NONE {
+                if several {
+                    actor.client.turn_to(usize::try_from(found.node_id.0 - 1).unwrap_or(0));
+                }
                 return;
             }
         }
@@ -91,6 +101,8 @@ pub async fn commit(actor: &mut Actor, group: &'static str, spot: Spot, member: 
         code if member.generation >= 0 && MEMBERSHIP_ERRORS.contains(&code) => {
             actor.stage.ledger().groups.refused(group, spot, offset);
         }
+        // A broker may not have heard of a topic that others know.
+        code::UNKNOWN_TOPIC if actor.client.targets() > 1 => {}
         // The shard may have ended between the append and the answer.
         code => actor.expect("OffsetCommit", code, &COORDINATOR_ERRORS),
     }
@@ -99,12 +111,15 @@ pub async fn commit(actor: &mut Actor, group: &'static str, spot: Spot, member: 
 
 /// Fetches what is committed for every partition, and has it judged.
 pub async fn fetch(actor: &mut Actor, group: &'static str) -> Option<()> {
-    let sent = actor.stage.ledger().groups.now();
+    let (sent, authority) = (actor.stage.ledger().groups.now(), actor.authority(group));
     let answer = actor.client.ask(version::OFFSET_FETCH, requests::offset_fetch(group), PATIENCE).await?;
     let answered = answer.groups.first()?;
     if answered.error_code != code::NONE {
         actor.expect("OffsetFetch", answered.error_code, &COORDINATOR_ERRORS);
         return None;
+    }
+    if authority.is_none() || authority != actor.authority(group) {
+        return Some(());
     }
     let mut count = 0;
     for topic in &answered.topics {

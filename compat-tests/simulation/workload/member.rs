@@ -30,6 +30,9 @@ pub async fn run(mut actor: Actor, group: &'static str) {
     let session_ms = actor.rng.random_range(1_500..4_000);
     let mut member_id = String::new();
     while actor.stage.is_loading() {
+        if actor.client.targets() > 1 {
+            committer::find_coordinator(&mut actor, group).await;
+        }
         if let Some(membership) = enter(&mut actor, group, &mut member_id, session_ms).await {
             take_part(&mut actor, group, membership, &mut member_id).await;
         }
@@ -39,7 +42,7 @@ pub async fn run(mut actor: Actor, group: &'static str) {
 
 /// Joins and syncs.
 async fn enter(actor: &mut Actor, group: &'static str, member_id: &mut String, session_ms: i32) -> Option<Membership> {
-    let certain = actor.stage.ledger().groups.synced_generation(group);
+    let (certain, authority) = (actor.stage.ledger().groups.synced_generation(group), actor.authority(group));
     let protocol = JoinGroupRequestProtocol::default().with_name(text(PROTOCOL)).with_metadata(subscription());
     let request = JoinGroupRequest::default()
         .with_group_id(GroupId(text(group)))
@@ -69,8 +72,10 @@ async fn enter(actor: &mut Actor, group: &'static str, member_id: &mut String, s
     *member_id = joined.member_id.to_string();
     let generation = joined.generation_id;
     note!(actor.client, "joined generation {generation} of {} members", joined.members.len());
-    let verdict = actor.stage.ledger().groups.joined(group, generation, certain);
-    actor.stage.judge(&actor.client.name, verdict);
+    if authority.is_some() && authority == actor.authority(group) {
+        let verdict = actor.stage.ledger().groups.joined(group, generation, certain);
+        actor.stage.judge(&actor.client.name, verdict);
+    }
     sync(actor, group, &joined).await.then(|| Membership { generation, member_id: member_id.clone() })
 }
 

@@ -6,9 +6,9 @@
 
 mod admin;
 pub mod auditor;
-mod committer;
+pub mod committer;
 mod consumer;
-mod member;
+pub mod member;
 mod producer;
 mod session;
 
@@ -48,8 +48,14 @@ pub struct Actor {
 
 impl Actor {
     fn new(stage: &Rc<Stage>, seed: u64, name: &str) -> Actor {
+        Actor::with(Client::new(name, stage), stage, seed)
+    }
+
+    /// An actor with a client of its own.
+    pub fn with(client: Client, stage: &Rc<Stage>, seed: u64) -> Actor {
+        let name = &client.name;
         let number = name.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        Actor { client: Client::new(name, stage), stage: stage.clone(), rng: ChaCha12Rng::seed_from_u64(number) }
+        Actor { client, stage: stage.clone(), rng: ChaCha12Rng::seed_from_u64(number) }
     }
 
     /// Rests for up to `most_ms`.
@@ -74,6 +80,11 @@ impl Actor {
         if !allowed.contains(&code) {
             self.stage.judge(&self.client.name, Err(format!("{what} was answered with error {code}")));
         }
+    }
+
+    /// In which epoch the broker that is spoken to coordinates `group`.
+    fn authority(&self, group: &str) -> Option<i32> {
+        self.stage.authority(self.client.at(), group)
     }
 
     /// Waits for the topics; false if the load is over before.

@@ -82,8 +82,9 @@ pub fn alter_replica_log_dirs(lab: &mut Lab, version: i16) {
     };
     assert_eq!(alter(&home, &topic, 0), code::NONE);
     assert_eq!(alter("/nowhere", &topic, 0), 57);
-    assert_eq!(alter(&home, &topic, 1), 9);
-    assert_eq!(alter(&home, &Topic::unknown(), 0), 9);
+    assert_eq!(alter(&home, &topic, 1), code::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(alter(&home, &Topic::unknown(), 0), code::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(alter("/nowhere", &Topic::unknown(), 0), 57);
 }
 
 /// DescribeProducers 61: idempotent producers with their last sequence.

@@ -1,7 +1,7 @@
 //! AlterReplicaLogDirs (34): moves partitions to other data directories of this broker (KIP-113).
 //!
-//! v1: the first that is served. v2: flexible. A partition may stay where it is; one that is not hosted here is 9, an
-//! unknown directory 57, an offline one 56. Nothing moves yet: another directory than its own is 39.
+//! v1: the first that is served. v2: flexible. A partition may stay where it is; an unknown one is 3, one that is not
+//! hosted here 9, an unknown directory 57, an offline one 56. Nothing moves yet: another directory than its own is 39.
 
 use std::collections::BTreeMap;
 
@@ -22,8 +22,8 @@ pub async fn handle(ctx: &Context, request: AlterReplicaLogDirsRequest) -> Reply
     for directory in request.dirs {
         for topic in directory.topics {
             for index in topic.partitions {
-                let partition = ctx.services.hosted_by_name(&image, &topic.name, index).ok();
-                let checked = ctx.services.partitions.check_move(partition.as_deref(), &directory.path);
+                let hosted = ctx.services.hosted_by_name(&image, &topic.name, index);
+                let checked = ctx.services.partitions.check_move(hosted.as_deref().map_err(known), &directory.path);
                 let code = checked.err().unwrap_or(ErrorCode::None);
                 outcomes.entry(topic.name.clone()).or_default().insert(index, code);
             }
@@ -37,4 +37,9 @@ pub async fn handle(ctx: &Context, request: AlterReplicaLogDirsRequest) -> Reply
         AlterReplicaLogDirTopicResult::default().with_topic_name(name).with_partitions(partitions)
     };
     Reply::Now(AlterReplicaLogDirsResponse::default().with_results(outcomes.into_iter().map(topic).collect()))
+}
+
+/// The code that clients of this API know: who is no replica is not "not leader" here.
+fn known(code: &ErrorCode) -> ErrorCode {
+    if *code == ErrorCode::NotLeaderOrFollower { ErrorCode::ReplicaNotAvailable } else { *code }
 }

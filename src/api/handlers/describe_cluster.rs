@@ -58,13 +58,16 @@ fn controllers(ctx: &Context, request: &DescribeClusterRequest) -> DescribeClust
         let node = DescribeClusterBroker::default().with_broker_id(WireBrokerId(id.0));
         Some(node.with_host(text(&endpoint.address.host)).with_port(i32::from(endpoint.address.port)))
     };
-    let nodes = metadata.controllers().into_iter().filter_map(node);
+    let nodes: Vec<DescribeClusterBroker> = metadata.controllers().into_iter().filter_map(node).collect();
+    let active = metadata.active_controller().map_or(-1, |(id, _)| id.0);
+    // One that the caller has no address for would only confuse it.
+    let active = if nodes.iter().any(|node| node.broker_id.0 == active) { active } else { -1 };
     let asked = request.include_cluster_authorized_operations;
     DescribeClusterResponse::default()
         .with_endpoint_type(CONTROLLERS)
         .with_cluster_id(text(&metadata.image().cluster_id.to_string()))
-        .with_controller_id(WireBrokerId(metadata.active_controller().map_or(-1, |(id, _)| id.0)))
-        .with_brokers(nodes.collect())
+        .with_controller_id(WireBrokerId(active))
+        .with_brokers(nodes)
         .with_cluster_authorized_operations(operations::if_asked(asked, operations::CLUSTER))
 }
 

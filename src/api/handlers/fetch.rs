@@ -1,7 +1,8 @@
 //! Fetch (1), versions 4–18.
 //!
 //! * v4 isolation level, v5 log start, v7 sessions, v9 leader epoch, v11 rack, v12 flexible with diverging epochs,
-//!   v13 topic ids, v15 replica state, v16 node endpoints, v17 directory ids, v18 the follower's high watermark.
+//!   v13 topic ids, v15 replica state, v16 the leader of what is led elsewhere (KIP-951), v17 directory ids, v18 the
+//!   follower's high watermark. Before v6 a failed disk is "not leader", because clients retry that.
 //! * Long poll: answered at once with enough bytes, an error, a diverging epoch or no time to wait; else it waits on
 //!   its partitions and reads afresh.
 //! * The first non-empty partition returns its first batch whole even above the limits (KIP-74).
@@ -18,8 +19,9 @@ use std::time::Duration;
 use kafka_protocol::messages::FetchRequest;
 use uuid::Uuid;
 
-use crate::api::fetch_body::{Fetched, FetchedPartition};
+use crate::api::fetch_body::{Fetched, FetchedPartition, NAMES_LEADERS_SINCE};
 use crate::api::fetch_session::{FetchKey, FetchPlan, News, SessionAsk, Wanted};
+use crate::api::redirects::{Node, Redirects};
 use crate::api::{Body, Context, Reply, Services};
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, Offset, TopicIdPartition};
@@ -31,6 +33,9 @@ const DEBUGGING_CONSUMER: i32 = -2;
 
 /// From this version on a consumer may read from followers (KIP-392).
 const FROM_FOLLOWERS_SINCE: i16 = 11;
+
+/// From this version on clients know that a failed disk is not the end.
+const KNOWS_STORAGE_ERRORS_SINCE: i16 = 6;
 
 /// How the class that looks at racks is called, behind its package.
 const RACK_AWARE: &str = "RackAwareReplicaSelector";
@@ -104,7 +109,8 @@ pub async fn handle(ctx: &Context, request: FetchRequest) -> Reply<Body> {
             partitions.retain(|part| session.tell(&part.key, &news_of(part)) || !incremental);
         }
         fetch.count(&partitions);
-        let answer = Fetched { throttle_time_ms: 0, error: ErrorCode::None, session_id, partitions };
+        let nodes = redirected(&ctx, &mut partitions);
+        let answer = Fetched { throttle_time_ms: 0, error: ErrorCode::None, session_id, partitions, nodes };
         Body::from_parts(answer.encode(version))
     }))
 }
@@ -135,7 +141,26 @@ fn nearer(ctx: &Context, rack: &str) -> Vec<BrokerId> {
 }
 
 fn without_partitions(error: ErrorCode, session_id: i32, throttle_time_ms: i32) -> Fetched {
-    Fetched { throttle_time_ms, error, session_id, partitions: Vec::new() }
+    Fetched { throttle_time_ms, error, session_id, partitions: Vec::new(), nodes: Vec::new() }
+}
+
+/// Puts errors as the version knows them, and names the leaders of what is led elsewhere; their nodes.
+fn redirected(ctx: &Context, partitions: &mut [FetchedPartition]) -> Vec<Node> {
+    let version = ctx.request.version;
+    let image = ctx.services.metadata.image();
+    let mut redirects = Redirects::new(&image, &ctx.connection.listener);
+    for part in partitions {
+        match part.error {
+            ErrorCode::KafkaStorageError if version < KNOWS_STORAGE_ERRORS_SINCE => {
+                part.error = ErrorCode::NotLeaderOrFollower;
+            }
+            ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch if version >= NAMES_LEADERS_SINCE => {
+                part.leader = redirects.leader(part.key.topic_id.into(), part.key.partition);
+            }
+            _ => {}
+        }
+    }
+    redirects.nodes()
 }
 
 /// Bytes that the answer is charged with: records, and about what comes around them.
@@ -175,6 +200,7 @@ fn plan(ctx: &Context, request: &FetchRequest, replica: i32) -> Result<FetchPlan
         session_id,
         session_epoch,
         uses_topic_ids: ctx.request.version >= 13,
+        is_follower: replica >= 0,
         wanted,
         forgotten,
         now_ms: env.wall_ms() as u64,
@@ -384,6 +410,7 @@ impl Fetch {
             aborted: (self.isolation == Isolation::ReadCommitted).then(Vec::new),
             diverging: read.diverging,
             preferred,
+            leader: None,
             batches: read.batches,
             source: Some(partition.clone()),
         }

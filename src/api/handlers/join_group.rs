@@ -14,7 +14,7 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
-use crate::api::translate::text;
+use crate::api::translate::{address, text};
 use crate::api::{Context, Reply};
 use crate::coordinator::group::{GroupAnswer, GroupAsk, JoinAsk, JoinRefused, Joined, JoinedMember, Protocol};
 use crate::error::ErrorCode;
@@ -61,7 +61,7 @@ fn ask(ctx: &Context, request: &JoinGroupRequest) -> JoinAsk {
         new_member_id: Arc::from(format!("{name}-{random}")),
         instance_id,
         client_id: ctx.request.client_id.clone(),
-        client_host: Arc::from(format!("/{}", ctx.connection.peer.ip())),
+        client_host: Arc::from(format!("/{}", address(ctx.connection.peer.ip()))),
         session_timeout_ms: request.session_timeout_ms,
         rebalance_timeout_ms: if version == 0 { request.session_timeout_ms } else { request.rebalance_timeout_ms },
         protocol_type: Arc::from(request.protocol_type.as_str()),

@@ -1,8 +1,8 @@
 //! ListConfigResources (74): what may have settings, or has some (KIP-1142).
 //!
 //! v0: called ListClientMetricsResources, and that is what it lists (KIP-714). v1: any kinds, all of them if none is
-//! named. Topics and live brokers are listed whether they have settings or not; groups and client metrics are there
-//! because they have some.
+//! named. Topics and brokers, fenced ones too, are listed whether they have settings or not; groups and client metrics
+//! are there because they have some.
 
 use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
@@ -39,7 +39,7 @@ fn resources(image: &ClusterImage, kind: i8, listener: &str) -> Vec<ConfigResour
         resource::CLIENT_METRICS => image.settings.names(ResourceKind::ClientMetrics).map(resource).collect(),
         _ => {
             let brokers = endpoints::brokers(image, listener).into_iter().map(|(broker, _)| broker);
-            brokers.filter(|broker| !broker.fenced).map(|broker| resource(&broker.id.to_string())).collect()
+            brokers.map(|broker| resource(&broker.id.to_string())).collect()
         }
     }
 }

@@ -1,7 +1,8 @@
 //! OffsetDelete (47): a group forgets how far it has read partitions (KIP-496).
 //!
 //! v0: the only one, never flexible. Topics that a member reads are refused with 86, a group with members that are no
-//! consumers with 68, an unknown group with 69. A partition that does not exist gets 3 and keeps no other back.
+//! consumers with 68, an unknown group with 69, an empty id with 24. A partition that does not exist gets 3 and keeps
+//! no other back.
 
 use kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic;
 use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
@@ -13,8 +14,9 @@ use crate::error::ErrorCode;
 use crate::ids::{PartitionIndex, TopicName};
 use crate::metadata::ClusterImage;
 
-/// Deletes what exists. A group without a name is refused before anything is looked at (24).
+/// Deletes what exists.
 pub async fn handle(ctx: &Context, request: OffsetDeleteRequest) -> Reply<OffsetDeleteResponse> {
+    // Kafka takes an empty group id only where old clients need it: to commit, fetch and describe.
     if request.group_id.is_empty() {
         return Reply::Now(OffsetDeleteResponse::default().with_error_code(ErrorCode::InvalidGroupId.code()));
     }

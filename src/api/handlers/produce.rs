@@ -1,7 +1,7 @@
 //! Produce (0), versions 3–13.
 //!
 //! * v3–8 classic encoding, from v9 flexible; v7 zstd, which is refused before (76, KIP-110); v8 adds record errors
-//!   and a message; v10 the current leader (tagged); v13 names topics by id only.
+//!   and a message; v10 the leader of what is led elsewhere (tagged, KIP-951); v13 names topics by id only.
 //! * acks=0 has no answer at all; an error closes the connection, so that the client refreshes its metadata.
 //! * The quota for bytes mutes the connection as soon as they are taken, whatever acks says; the answer waits for its
 //!   commit all the same.
@@ -13,15 +13,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use crate::api::redirects::Redirects;
+use crate::api::translate::text;
 use crate::api::{Context, Reply};
 use crate::env::BoxFuture;
 use crate::error::ErrorCode;
-use crate::ids::{TopicIdPartition, internal_topics};
+use crate::ids::{TopicId, TopicIdPartition, internal_topics};
 use crate::metadata::Topic;
 use crate::partitions::{AppendRefused, Commit, Partition};
 use crate::records::{BatchHeader, Codec};
@@ -56,30 +58,54 @@ pub async fn handle(ctx: &Context, request: ProduceRequest) -> Reply<ProduceResp
             };
             outcomes.push((data.index, outcome));
         }
-        topics.push((topic_data.name, topic_data.topic_id, outcomes));
+        topics.push((topic_data.name, topic_data.topic_id, topic.ok().map(|topic| topic.id), outcomes));
     }
     let wait_ms = ctx.throttle_produce();
     if acks == 0 {
-        let failed = topics.iter().flat_map(|(_, _, outcomes)| outcomes);
+        let failed = topics.iter().flat_map(|(_, _, _, outcomes)| outcomes);
         let failed = failed.into_iter().any(|(_, outcome)| matches!(outcome, Outcome::Refused(_)));
         return if failed { Reply::Close } else { Reply::Silent };
     }
+    let ctx = ctx.clone();
     Reply::Later(Box::pin(async move {
-        let mut responses = Vec::with_capacity(topics.len());
-        for (name, topic_id, outcomes) in topics {
+        let mut settled = Vec::with_capacity(topics.len());
+        for (name, topic_id, known, outcomes) in topics {
             let mut partitions = Vec::with_capacity(outcomes.len());
             for (index, outcome) in outcomes {
                 partitions.push(settle(outcome).await.with_index(index));
             }
-            responses.push(
-                TopicProduceResponse::default()
-                    .with_name(name)
-                    .with_topic_id(topic_id)
-                    .with_partition_responses(partitions),
-            );
+            let topic = TopicProduceResponse::default().with_name(name).with_topic_id(topic_id);
+            settled.push((known, topic.with_partition_responses(partitions)));
         }
-        ProduceResponse::default().with_responses(responses).with_throttle_time_ms(wait_ms)
+        response(&ctx, settled).with_throttle_time_ms(wait_ms)
     }))
+}
+
+/// The answer, which names the leaders of partitions that are led elsewhere, and their nodes. Topics that exist come
+/// with their ids.
+fn response(ctx: &Context, topics: Vec<(Option<TopicId>, TopicProduceResponse)>) -> ProduceResponse {
+    let image = ctx.services.metadata.image();
+    let mut redirects = Redirects::new(&image, &ctx.connection.listener);
+    let mut responses = Vec::with_capacity(topics.len());
+    for (id, mut topic) in topics {
+        for partition in &mut topic.partition_responses {
+            let elsewhere = partition.error_code == ErrorCode::NotLeaderOrFollower.code();
+            let topic = id.filter(|_| elsewhere);
+            if let Some((leader, epoch)) = topic.and_then(|topic| redirects.leader(topic, partition.index)) {
+                partition.current_leader.leader_id = leader.0.into();
+                partition.current_leader.leader_epoch = epoch;
+            }
+        }
+        responses.push(topic);
+    }
+    let nodes = redirects.nodes().into_iter().map(|node| {
+        NodeEndpoint::default()
+            .with_node_id(node.id.0.into())
+            .with_host(text(&node.host))
+            .with_port(i32::from(node.port))
+            .with_rack(node.rack.as_deref().map(text))
+    });
+    ProduceResponse::default().with_responses(responses).with_node_endpoints(nodes.collect())
 }
 
 /// What refuses the request as a whole.
@@ -126,7 +152,8 @@ async fn append(
     match appended {
         Ok((partition, appended)) => {
             // Registered here, in order, so that the wait cannot miss the commit. With acks=0 nobody waits.
-            let commit = (acks != 0).then(|| partition.acknowledged(appended.end_offset, acks == -1, timeout));
+            let (epoch, end) = (appended.epoch, appended.end_offset);
+            let commit = (acks != 0).then(|| partition.acknowledged((epoch, end), acks == -1, timeout));
             Outcome::Waiting(partition, appended, commit)
         }
         Err(refused) => Outcome::Refused(refused),
@@ -165,11 +192,8 @@ async fn try_append(
 }
 
 async fn settle(outcome: Outcome) -> PartitionProduceResponse {
-    let unknown = PartitionProduceResponse::default()
-        .with_base_offset(-1)
-        .with_log_append_time_ms(-1)
-        .with_log_start_offset(-1)
-        .with_current_leader(LeaderIdAndEpoch::default().with_leader_id((-1).into()).with_leader_epoch(-1));
+    let unknown =
+        PartitionProduceResponse::default().with_base_offset(-1).with_log_append_time_ms(-1).with_log_start_offset(-1);
     match outcome {
         Outcome::Refused(refused) => refusal(unknown, refused),
         Outcome::Waiting(partition, appended, commit) => {

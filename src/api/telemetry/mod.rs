@@ -11,13 +11,14 @@ mod instances;
 mod otlp;
 mod pushed;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::api::translate::address;
 use crate::config::ClientAttribute;
 use crate::error::ErrorCode;
 use crate::ids::{KafkaUuid, WallMillis};
@@ -173,14 +174,6 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         self.telemetry.disconnected(self.instance, self.connection);
-    }
-}
-
-/// As Java prints it: an IPv6 address with all its groups.
-fn address(ip: IpAddr) -> String {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => ip.segments().map(|group| format!("{group:x}")).join(":"),
     }
 }
 

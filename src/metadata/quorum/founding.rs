@@ -63,7 +63,7 @@ impl Quorum {
             self.check_voters(&founding)?;
             self.admit();
             if self.is_alone() && !self.raft.is_leader() {
-                // It crashed between joining and voting. Nobody else can lead: no need to wait for a timeout.
+                // Nobody else can lead: no need to wait for a timeout.
                 self.raft.trigger().elect(false).await.map_err(quorum_error)?;
             }
         } else {

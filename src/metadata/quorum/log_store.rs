@@ -18,6 +18,7 @@ use crate::metadata::quorum::format;
 use crate::metadata::quorum::store::{MetaStore, Write};
 use crate::metadata::quorum::types::{Entry, LogId, QuorumTypes, Vote};
 use crate::metadata::quorum::writer::Writer;
+use crate::sabotage;
 
 /// Bytes of entries that are sent to another member at once, but for one that is larger.
 const MESSAGE_BYTES: usize = 1 << 20;
@@ -111,6 +112,9 @@ impl RaftLogStorage<QuorumTypes> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         self.log.lock().vote = Some(*vote);
+        if sabotage::on("vote-not-stored") {
+            return Ok(());
+        }
         self.writer.durably(vec![(format::VOTE_KEY.to_vec(), Some(format::encode_vote(vote)))]).await
     }
 

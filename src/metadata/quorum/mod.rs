@@ -274,8 +274,8 @@ impl Quorum {
             Err(RaftError::Fatal(fatal)) => return Err(fatal.to_string()),
             Err(RaftError::APIError(_)) => return Ok(false),
         }
-        // A leader that restarts resumes its term, and its read index knows only the commit point it managed to write
-        // down. What it answered since then lies behind that in the log, until another entry commits it (issue 1511).
+        // The read index of a leader that restarted knows only the commit point it managed to write down. What it
+        // answered since then lies behind that in the log, until another entry commits it (issue 1511).
         let behind = {
             let metrics = self.raft.metrics();
             let now = metrics.borrow_watched();
@@ -342,14 +342,19 @@ impl Quorum {
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => return Proposed::NotLeader,
             Err(other) => return Proposed::Unknown(other.to_string()),
         };
-        if self.published.snapshot_is_due(self.snapshot_log_bytes) {
-            // An error here means that raft has ended, which `ended` tells whom it concerns.
-            let _ = self.raft.trigger().snapshot().await;
-        }
+        self.snapshot_if_due().await;
         match outcome {
             Outcome::Applied { next } => Proposed::Applied { next },
             Outcome::Stale => Proposed::Stale,
             Outcome::NotARound => Proposed::Unknown("a round was applied as something else".into()),
+        }
+    }
+
+    /// Has the log of this node replaced by a snapshot once it is heavy enough, whether it leads or not.
+    async fn snapshot_if_due(&self) {
+        if self.published.snapshot_is_due(self.snapshot_log_bytes) {
+            // An error here means that raft has ended, which `ended` tells whom it concerns.
+            let _ = self.raft.trigger().snapshot().await;
         }
     }
 
@@ -423,6 +428,9 @@ fn config(timing: Timing) -> Result<Config, StartError> {
         // Of the whole; each piece has a deadline of its own.
         install_snapshot_timeout: 120_000,
         enable_pre_vote: Some(true),
+        // On by default in the library. A leader sends entries before they are on its own disk, so the others may commit
+        // what a crash takes from it: in the same term again it would put other entries under the same log ids.
+        enable_leader_restore: Some(false),
         // Off by default in the library; without it a leader without quorum can block an election (issue 2080).
         quorum_loss_probe_interval: Some(2 * election_timeout_max),
         // We decide by weight: see `Published::snapshot_is_due`.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -23,6 +24,11 @@ pub trait MetaStore: Send + Sync {
 
     /// The rows with `from ≤ key < to`, in the order of keys.
     fn scan(&self, from: &[u8], to: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>>;
+
+    /// How long a write takes at most beside what its call takes: of a simulated disk, whose calls take no time.
+    fn delay_max(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Puts a copy of everything written so far into the folder `to`, which must not exist. A store that is on no disk
     /// has none.
@@ -46,6 +52,7 @@ struct MemoryState {
     visible: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The process died: its last breaths reach no disk.
     dead: bool,
+    delay_max: Duration,
 }
 
 impl MemoryStore {
@@ -62,8 +69,14 @@ impl MemoryStore {
         for writes in state.volatile.iter().take(kept) {
             write_to(&mut durable, writes);
         }
-        let next = MemoryState { visible: durable.clone(), durable, ..MemoryState::default() };
+        let delay_max = state.delay_max;
+        let next = MemoryState { visible: durable.clone(), durable, delay_max, ..MemoryState::default() };
         Arc::new(MemoryStore { state: Mutex::new(next) })
+    }
+
+    /// From now on every write takes up to `delay`, and what was not written yet is lost with a crash.
+    pub fn set_delay_max(&self, delay: Duration) {
+        self.state.lock().delay_max = delay;
     }
 
     /// Writes that a crash would lose.
@@ -96,6 +109,10 @@ impl MetaStore for MemoryStore {
             }
         }
         Ok(())
+    }
+
+    fn delay_max(&self) -> Duration {
+        self.state.lock().delay_max
     }
 
     fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {

@@ -1,4 +1,5 @@
-//! Watches the disk of the metadata: a leader whose disk hangs goes on leading, because others can commit without it.
+//! Watches the disk of the metadata: a leader whose disk hangs goes on leading, because others can commit without it;
+//! and the log of whoever only follows would grow for ever.
 //!
 //! Invariant: a node that is the only voter is left alone; nobody could do better.
 
@@ -27,6 +28,8 @@ pub(super) async fn watch(quorum: Quorum, writer: Writer) {
         quorum.env.sleep(PAUSE).await;
         // Whoever asks later shall hear when the others last had everything.
         let _ = quorum.describe();
+        // A leader looks at this with each proposal; a follower has no other occasion.
+        quorum.snapshot_if_due().await;
         let Some(since) = writer.busy_since() else { continue };
         let stalled = quorum.env.now().saturating_duration_since(since);
         if stalled < HAND_OVER_AFTER || quorum.is_alone() {

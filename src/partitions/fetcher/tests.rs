@@ -168,7 +168,7 @@ async fn a_fetcher_keeps_a_follower_at_its_leader() {
     stage.caught_up(1).await;
     let began = stage.scene.env.now();
     stage.scene.produce(1, 2).await.unwrap();
-    let committed = stage.scene.of(1).acknowledged(12, true, Duration::from_secs(60));
+    let committed = stage.scene.of(1).acknowledged((1, 12), true, Duration::from_secs(60));
     assert_eq!(committed.await, Ok(()));
     assert!(stage.scene.env.now() - began < Duration::from_millis(100), "the follower waits for records, not for time");
     // While the leader cannot be reached nothing happens, and then it goes on.

@@ -84,7 +84,8 @@ impl Partition {
         }
     }
 
-    /// What to fetch next; `None` as long as something appended is not on disk, and if there is nobody to fetch from.
+    /// What to fetch next; `None` as long as something appended, or a cut, is not on disk, and if there is nobody to
+    /// fetch from.
     pub fn fetch_position(&self) -> Option<FetchPosition> {
         self.core.lock().fetch_position()
     }
@@ -174,6 +175,9 @@ impl Partition {
                 (_, end) => end.min(log_end),
             }
         };
+        if sabotage::on("cut-too-far") {
+            return self.cut_to(at, to.min(at.high_watermark - 1).max(0)).await;
+        }
         self.cut_to(at, to.max(0)).await
     }
 
@@ -210,8 +214,9 @@ impl Partition {
                 let mut core = self.core.lock();
                 core.check_position(at)?;
                 let (told, done) = oneshot::channel();
+                let partition = self.clone();
                 let Some(log) = core.log.as_mut() else { return Err(FollowFailure::Moot) };
-                let end = log.cut(cut, move |fate| drop(told.send(fate))).map_err(|_| OFFLINE)?;
+                let end = log.cut(cut, move |fate| partition.cut_written(fate, told)).map_err(|_| OFFLINE)?;
                 end.map(|end| {
                     self.has_been_cut(&mut core, end);
                     done
@@ -229,12 +234,14 @@ impl Partition {
             let mut core = self.core.lock();
             core.check_position(at)?;
             let (told, done) = oneshot::channel();
+            let partition = self.clone();
             let Some(log) = core.log.as_mut() else { return Err(FollowFailure::Moot) };
-            log.restart_at(offset, move |fate| drop(told.send(fate))).map_err(|_| OFFLINE)?;
+            log.restart_at(offset, move |fate| partition.cut_written(fate, told)).map_err(|_| OFFLINE)?;
             tracing::warn!(partition = %self.name(), at.from, offset, "the log begins anew where the leader's begins");
             core.durable_end = offset;
             core.high_watermark = offset;
             core.cuts += 1;
+            core.cuts_under_way += 1;
             done
         };
         on_disk(done).await
@@ -250,6 +257,20 @@ impl Partition {
         }
         core.durable_end = core.durable_end.min(end);
         core.cuts += 1;
+        core.cuts_under_way += 1;
+    }
+
+    /// The lane's news of a cut. Whoever waits for it hears after the partition.
+    fn cut_written(&self, fate: Result<(), Poisoned>, told: oneshot::Sender<Result<(), Poisoned>>) {
+        {
+            let mut core = self.core.lock();
+            core.cuts_under_way -= 1;
+            if fate.is_err() {
+                core.resign(ErrorCode::KafkaStorageError);
+            }
+        }
+        // Nobody may be waiting any more.
+        let _ = told.send(fate);
     }
 }
 
@@ -277,7 +298,8 @@ impl Core {
     fn fetch_position(&self) -> Option<FetchPosition> {
         let (log, leader) = (self.log.as_ref()?, self.leader?);
         let Role::Following(epoch) = self.role else { return None };
-        let settled = self.durable_end >= log.log_end() || sabotage::on("follower-acks-unsynced");
+        let settled = self.durable_end >= log.log_end() && self.cuts_under_way == 0;
+        let settled = settled || sabotage::on("follower-acks-unsynced");
         settled.then(|| FetchPosition {
             leader,
             epoch,

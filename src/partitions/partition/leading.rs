@@ -18,6 +18,7 @@ use crate::metadata::{Altered, PartitionRegistration};
 use crate::partitions::replicas::{FollowerFetch, IsrProposal, Millis, Replicas, Settled, Terms};
 use crate::partitions::throttle;
 use crate::partitions::waiters::{Commit, FetchWait};
+use crate::sabotage;
 
 /// Whether what a follower copies is limited (`leader.replication.throttled.replicas`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,9 +78,14 @@ impl Partition {
         let partition = self.clone();
         let log = core.log.as_mut()?;
         let log_end = log.log_end();
-        if log.begin_epoch(epoch, move |fate| partition.written(None, fate)).is_err() {
+        if !sabotage::on("epoch-not-begun")
+            && log.begin_epoch(epoch, move |fate| partition.written(None, fate)).is_err()
+        {
             core.resign(ErrorCode::KafkaStorageError);
             return None;
+        }
+        if core.leading().is_err() {
+            core.leading_since = epoch;
         }
         core.role = Role::Leading(epoch);
         core.replicas = Some(Replicas::new(self.neighbours.node, registration, log_end, self.now_ms()));
@@ -247,12 +253,19 @@ impl Partition {
         Box::pin(async move { outcome.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower)) })
     }
 
-    /// Resolves when a producer may be told of its batch, which ends at `end`: with `all`, when the in-sync replicas
-    /// have it, else when this leader's disk does. `REQUEST_TIMED_OUT` after `timeout`; the record stays in the log.
-    pub fn acknowledged(self: &Arc<Self>, end: Offset, all: bool, timeout: Duration) -> BoxFuture<'static, Commit> {
+    /// Resolves when a producer may be told of its batch, which ended at `end` in `epoch`: with `all`, when the in-sync
+    /// replicas have it, else when this leader's disk does. `REQUEST_TIMED_OUT` after `timeout`; the record stays in
+    /// the log.
+    pub fn acknowledged(
+        self: &Arc<Self>,
+        (epoch, end): (LeaderEpoch, Offset),
+        all: bool,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Commit> {
         let (partition, env) = (self.clone(), self.env.clone());
         // Registered before this returns, so that the wait cannot miss what it waits for.
-        let reached = if all { self.committed(end) } else { self.synced(end) };
+        let all = all && !sabotage::on("acks-all-of-one");
+        let reached = if all { self.committed(epoch, end) } else { self.synced(end) };
         Box::pin(async move {
             env.timeout(timeout, reached).await.unwrap_or(Err(ErrorCode::RequestTimedOut))?;
             if all { partition.check_had_enough() } else { Ok(()) }

@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::metadata::PartitionRegistration;
-use crate::partitions::scene::Scene;
+use crate::partitions::scene::{Scene, batch};
 
 #[tokio::test]
 async fn records_are_committed_when_every_replica_in_sync_has_them() {
     let mut scene = Scene::new(2);
     scene.elect(1, &[1, 2, 3], &[1, 2, 3]);
     scene.produce(1, 3).await.unwrap();
-    let committed = scene.of(1).acknowledged(3, true, Duration::from_secs(60));
+    let committed = scene.of(1).acknowledged((1, 3), true, Duration::from_secs(60));
     scene.fetch(2).await.unwrap();
     scene.fetch(3).await.unwrap();
     assert_eq!(scene.ends(1), (0, 3), "they have it, but the leader has not heard of it");
@@ -36,7 +38,7 @@ async fn a_new_leader_has_what_was_acknowledged_and_the_old_one_gives_up_the_res
     // 1 is cut off and goes on by itself.
     scene.elect(2, &[2, 3], &[2, 3]);
     scene.produce(1, 5).await.unwrap();
-    let lost = scene.of(1).acknowledged(8, true, Duration::from_secs(60));
+    let lost = scene.of(1).acknowledged((1, 8), true, Duration::from_secs(60));
     scene.produce(2, 2).await.unwrap();
     scene.catch_up(&[3]).await;
     assert_eq!(scene.ends(2), (5, 5));
@@ -56,6 +58,35 @@ async fn a_new_leader_has_what_was_acknowledged_and_the_old_one_gives_up_the_res
     assert_eq!(scene.ends(2).0, 5);
     scene.catch_up(&[1]).await;
     assert_eq!(scene.ends(2).0, 6);
+}
+
+#[tokio::test]
+async fn what_lies_where_a_cut_record_was_is_not_taken_for_it() {
+    let mut scene = Scene::new(1);
+    scene.elect(1, &[1, 2, 3], &[1, 2, 3]);
+    scene.produce(1, 3).await.unwrap();
+    // Others take the place of these records before anybody asks for them.
+    scene.elect(2, &[2, 3], &[1, 2, 3]);
+    scene.produce(2, 3).await.unwrap();
+    scene.catch_up(&[3, 1]).await;
+    assert_eq!(scene.ends(1), (3, 3));
+    let asked = scene.of(1).acknowledged((1, 3), true, Duration::from_secs(60));
+    assert_eq!(asked.await, Err(ErrorCode::NotLeaderOrFollower));
+    scene.elect(1, &[1, 2, 3], &[1, 2, 3]);
+    let asked = scene.of(1).acknowledged((1, 3), true, Duration::from_secs(60));
+    assert_eq!(asked.await, Err(ErrorCode::NotLeaderOrFollower), "it leads again, but not since then");
+}
+
+#[tokio::test]
+async fn a_leader_that_goes_on_in_another_epoch_answers_for_the_one_before() {
+    let mut scene = Scene::new(1);
+    scene.elect(1, &[1, 2, 3], &[1, 2, 3]);
+    scene.produce(1, 3).await.unwrap();
+    scene.elect(1, &[1, 2], &[1, 2, 3]);
+    scene.catch_up(&[2]).await;
+    assert_eq!(scene.of(1).acknowledged((1, 3), true, Duration::from_secs(60)).await, Ok(()));
+    let late = scene.of(1).append_as_leader(batch(1), Origin::Coordinator(1));
+    assert_eq!(late.unwrap_err().code, ErrorCode::NotLeaderOrFollower, "a coordinator has one term");
 }
 
 #[tokio::test]
@@ -131,7 +162,11 @@ async fn a_follower_follows_the_start_of_the_log() {
     // The records that 3 would want next are gone.
     assert_eq!(scene.fetch(3).await, Err(ErrorCode::OffsetOutOfRange));
     let at = scene.of(3).fetch_position().unwrap();
-    scene.of(3).restart_at(&at, 5).await.unwrap();
+    let mut restart = std::pin::pin!(scene.of(3).restart_at(&at, 5));
+    assert_eq!(restart.as_mut().now_or_never(), None);
+    assert_eq!(scene.of(3).fetch_position(), None, "a crash could still bring the old log back");
+    restart.await.unwrap();
+    assert_eq!(scene.of(3).fetch_position().map(|at| at.from), Some(5));
     scene.catch_up(&[3]).await;
     assert_eq!(scene.ends(3), (8, 8));
     assert_eq!(scene.bytes(3).await, scene.bytes(2).await);

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memmap2::{Advice, MmapMut};
 use parking_lot::Mutex;
 
 /// What every disk and file system in use accepts as a unit, in bytes.
@@ -36,11 +37,21 @@ pub(super) fn open(path: &Path, direct: bool) -> io::Result<File> {
     options.open(path)
 }
 
+/// The size of a large page of x86-64 and, mostly, of others.
+const LARGE_PAGE: usize = 2 << 20;
+
 /// Memory at a multiple of [`BLOCK`].
 pub(super) struct Aligned {
-    bytes: Vec<u8>,
+    bytes: Memory,
     start: usize,
     length: usize,
+}
+
+enum Memory {
+    /// Of the allocator.
+    Small(Vec<u8>),
+    /// Of the kernel, in large pages if it has any: it looks up every page of a buffer for each direct read.
+    Large(MmapMut),
 }
 
 impl Aligned {
@@ -49,17 +60,35 @@ impl Aligned {
         let bytes = vec![0; length + BLOCK];
         // It never grows, so it never moves.
         let start = bytes.as_ptr().align_offset(BLOCK);
-        Aligned { bytes, start, length }
+        Aligned { bytes: Memory::Small(bytes), start, length }
+    }
+
+    /// `length` zeros, some multiples of [`LARGE_PAGE`], that are used again and again. All of a page is resident when
+    /// one of its bytes was touched.
+    fn large(length: usize) -> Aligned {
+        let Ok(bytes) = MmapMut::map_anon(length + LARGE_PAGE) else { return Aligned::zeroed(length) };
+        // Without them it works as well.
+        let _ = bytes.advise(Advice::HugePage);
+        let start = bytes.as_ptr().align_offset(LARGE_PAGE);
+        Aligned { bytes: Memory::Large(bytes), start, length }
     }
 
     pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + self.length]
+        let range = self.start..self.start + self.length;
+        match &mut self.bytes {
+            Memory::Small(bytes) => &mut bytes[range],
+            Memory::Large(bytes) => &mut bytes[range],
+        }
     }
 }
 
 impl AsRef<[u8]> for Aligned {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.length]
+        let range = self.start..self.start + self.length;
+        match &self.bytes {
+            Memory::Small(bytes) => &bytes[range],
+            Memory::Large(bytes) => &bytes[range],
+        }
     }
 }
 
@@ -115,7 +144,7 @@ impl Pool {
 
     /// A buffer with whatever it last held.
     pub(super) fn take(&self) -> Aligned {
-        self.kept.lock().pop().unwrap_or_else(|| Aligned::zeroed(self.length))
+        self.kept.lock().pop().unwrap_or_else(|| Aligned::large(self.length))
     }
 
     /// The buffer as bytes; it comes back when they are dropped.

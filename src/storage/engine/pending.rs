@@ -8,7 +8,7 @@
 //! are poured together, so that RocksDB always holds the rows of all groups up to one position. Only puts wait: a group
 //! that deletes, or looks at a row, comes after a pour. A crash loses nothing: what waited is in the value log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -150,6 +150,7 @@ pub(super) fn compose<'a>(
         }
         None => rows.put(Family::Batches, key.as_slice(), &[&[INLINE], &value.bytes]),
     };
+    let mut touched = Touched::in_group(group);
     for (op, superseded) in latest(group) {
         match op {
             _ if superseded => {}
@@ -158,15 +159,52 @@ pub(super) fn compose<'a>(
             Op::Put(family, key, value) => rows.put(*family, key.as_slice(), &[value]),
             Op::Delete(family, key) => rows.delete(*family, key.as_slice()),
             Op::DeleteRange(family, from, to) => rows.delete_range(*family, from.as_slice(), to.as_slice()),
+            // The row that would be read is the one from before the group.
+            Op::Move(key, _) if touched.has(key) => {}
             Op::Move(key, from) => {
                 if let Some(value) = moved(key, *from)? {
                     put_batch(&mut rows, key, Value::owned(value.to_vec()));
                 }
             }
         }
+        touched.note(op);
     }
     rows.put(Family::State, keys::position().as_slice(), &[&position.encode()]);
     Ok((values, rows.finish()))
+}
+
+/// The batches that a group has put, deleted or moved so far, if it moves any: such a batch no longer lies where a
+/// later move of the same group takes it for living.
+#[derive(Default)]
+struct Touched<'a> {
+    wanted: bool,
+    keys: HashSet<&'a Key>,
+    ranges: Vec<(&'a Key, &'a Key)>,
+}
+
+impl<'a> Touched<'a> {
+    fn in_group(group: &[Write]) -> Touched<'a> {
+        let wanted = group.iter().flat_map(|write| &write.ops).any(|op| matches!(op, Op::Move(..)));
+        Touched { wanted, ..Touched::default() }
+    }
+
+    fn note(&mut self, op: &'a Op) {
+        match op {
+            _ if !self.wanted => {}
+            Op::Put(Family::Batches, key, _)
+            | Op::PutChecked(key, _)
+            | Op::Delete(Family::Batches, key)
+            | Op::Move(key, _) => {
+                self.keys.insert(key);
+            }
+            Op::DeleteRange(Family::Batches, from, to) => self.ranges.push((from, to)),
+            Op::Put(..) | Op::Delete(..) | Op::DeleteRange(..) => {}
+        }
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        self.keys.contains(key) || self.ranges.iter().any(|(from, to)| (*from..*to).contains(&key))
+    }
 }
 
 /// The ops of `group`, each with whether a later one of the group writes the same small row: partitions that append
@@ -221,4 +259,48 @@ impl Held {
 /// The place that a row names, if it names one.
 pub(super) fn place_of(row: &[u8]) -> Option<Place> {
     row.strip_prefix(&[PLACED]).and_then(Place::read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row_changes::{self, RowChange};
+    use super::*;
+
+    /// What a group does to the row of `key` in the end: `Some(true)` if it puts it. A move finds the row in its place.
+    fn last_of(ops: Vec<Op>, key: &Key) -> Option<bool> {
+        let group = [Write { ops, ..Write::default() }];
+        let living = Bytes::from(vec![9; VALUE_BYTES_MIN]);
+        let (_, rows) = compose(Position { file: 2, at: 16 }, &group, &|_, _| Ok(Some(living.clone()))).unwrap();
+        let of_key = |change: &RowChange<'_>| match change {
+            RowChange::Put(Family::Batches, put, _) if *put == key.as_slice() => Some(true),
+            RowChange::Delete(Family::Batches, deleted) if *deleted == key.as_slice() => Some(false),
+            RowChange::DeleteRange(Family::Batches, from, to) if (*from..*to).contains(&key.as_slice()) => Some(false),
+            _ => None,
+        };
+        row_changes::read(&rows).unwrap().iter().filter_map(of_key).next_back()
+    }
+
+    #[test]
+    fn what_its_group_has_deleted_or_written_anew_is_not_moved() {
+        let key = keys::batch(1, 5);
+        let from = Place { file: 1, at: 16, length: VALUE_BYTES_MIN as u32 };
+        let delete = Op::Delete(Family::Batches, key);
+        let delete_range = Op::DeleteRange(Family::Batches, keys::batch(1, 0), keys::batch(1, 9));
+        assert_eq!(last_of(vec![Op::Move(key, from)], &key), Some(true));
+        assert_eq!(last_of(vec![delete.clone(), Op::Move(key, from)], &key), Some(false));
+        assert_eq!(last_of(vec![delete_range.clone(), Op::Move(key, from)], &key), Some(false));
+        assert_eq!(last_of(vec![Op::Move(key, from), delete_range.clone()], &key), Some(false));
+        let elsewhere = keys::batch(1, 9);
+        assert_eq!(last_of(vec![delete_range, Op::Move(elsewhere, from)], &elsewhere), Some(true));
+    }
+
+    #[test]
+    fn a_batch_that_its_group_has_put_stays_as_it_was_put() {
+        let (key, anew) = (keys::batch(1, 5), Bytes::from(vec![1; VALUE_BYTES_MIN]));
+        let from = Place { file: 1, at: 16, length: VALUE_BYTES_MIN as u32 };
+        let group = [Write { ops: vec![Op::Put(Family::Batches, key, anew), Op::Move(key, from)], ..Write::default() }];
+        let (values, _) = compose(Position { file: 2, at: 16 }, &group, &|_, _| Ok(Some(Bytes::new()))).unwrap();
+        assert_eq!(values.len(), 1);
+        assert_eq!(values[0].bytes[0], 1);
+    }
 }

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
-use super::direct::{self, Aligned, Pool};
+use super::direct::{self, Pool};
 use super::values::{FileNumber, Place, ValueFile};
 
 /// Bytes of a chunk.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 2 << 20;
 /// A chunk is read as a whole if at least this share of it is wanted, or it would be read for little.
-const WANTED_SHARE: usize = 32;
+const WANTED_SHARE: usize = 64;
 /// Values with at most so many bytes between them are read together.
 const GAP_MAX: u64 = 32 << 10;
 
@@ -211,9 +211,4 @@ fn read_together(wanted: &[Wanted<'_>], found: &mut [Option<Bytes>]) -> io::Resu
         rest = &rest[count..];
     }
     Ok(())
-}
-
-/// A buffer as large as a chunk, for the writer.
-pub(super) fn chunk_buffer() -> Aligned {
-    Aligned::zeroed(CHUNK)
 }

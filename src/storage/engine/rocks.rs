@@ -32,6 +32,11 @@ const BATCHES: &str = "batches";
 
 /// Bytes of groups after which rows are flushed: what a start may have to read again.
 const UNFLUSHED_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of rows after which they are flushed if groups are not synced: RocksDB flushes a full memtable by itself, and
+/// rows that survive a power cut must not point to batches that do not. A row takes two to three times its size there.
+const UNSYNCED_ROW_BYTES_MAX: u64 = MEMTABLE_BYTES as u64 / 4;
+/// Bytes of a memtable.
+const MEMTABLE_BYTES: usize = 8 << 20;
 /// Files of rows of batches that are merged at a time.
 const L0_FILES: i32 = 12;
 /// Share of dead bytes, in percent of all, above which living batches are written anew so that files can go.
@@ -74,7 +79,7 @@ fn small_tables(cache: &Cache) -> BlockBasedOptions {
 
 fn state_options(cache: &Cache) -> Options {
     let mut options = Options::default();
-    options.set_write_buffer_size(8 << 20);
+    options.set_write_buffer_size(MEMTABLE_BYTES);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_block_based_table_factory(&small_tables(cache));
     options
@@ -82,7 +87,7 @@ fn state_options(cache: &Cache) -> Options {
 
 fn batches_options(cache: &Cache) -> Options {
     let mut options = Options::default();
-    options.set_write_buffer_size(8 << 20);
+    options.set_write_buffer_size(MEMTABLE_BYTES);
     options.set_compression_type(DBCompressionType::None);
     options.set_block_based_table_factory(&small_tables(cache));
     // Every file of level 0 spans all partitions, so that merging one rewrites all of level 1: rather seldom.
@@ -97,6 +102,7 @@ struct Inner {
     values: ValueLog,
     pending: Mutex<Pending>,
     unflushed: AtomicU64,
+    unflushed_rows: AtomicU64,
     /// Groups are synced by themselves.
     sync: bool,
 }
@@ -156,7 +162,14 @@ impl Store {
         let values = values.map_err(io_failed("value log"))?;
         let unflushed = AtomicU64::new(unflushed);
         let pending = Mutex::default();
-        Ok(Store(Arc::new(Inner { rows, values, pending, unflushed, sync: settings.sync })))
+        Ok(Store(Arc::new(Inner {
+            rows,
+            values,
+            pending,
+            unflushed,
+            unflushed_rows: AtomicU64::new(0),
+            sync: settings.sync,
+        })))
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily, Poisoned> {
@@ -195,7 +208,10 @@ impl Store {
             let write = || self.0.rows.write_opt(WriteBatch::from_data(&rows), &unlogged());
             patiently(wait, || write().map_err(failure("write")))?;
         }
-        if self.0.unflushed.fetch_add(written, Ordering::Relaxed) + written > UNFLUSHED_BYTES_MAX {
+        let row_bytes = rows.len() as u64;
+        let row_bytes = self.0.unflushed_rows.fetch_add(row_bytes, Ordering::Relaxed) + row_bytes;
+        let many = self.0.unflushed.fetch_add(written, Ordering::Relaxed) + written > UNFLUSHED_BYTES_MAX;
+        if many || (!self.0.sync && row_bytes > UNSYNCED_ROW_BYTES_MAX) {
             match self.try_flush(false) {
                 // RocksDB flushes them itself once it can, and a start needs only what is in the value log.
                 Err(Failure::NoRoom(why)) => tracing::warn!(why, "rows stay in memory until the disk has room"),
@@ -243,6 +259,7 @@ impl Store {
         options.set_wait(wait);
         self.pour()?;
         self.0.unflushed.store(0, Ordering::Relaxed);
+        self.0.unflushed_rows.store(0, Ordering::Relaxed);
         if !self.0.sync {
             // Rows that survive a power cut must not point to batches that do not.
             self.0.values.sync().map_err(io_failed("value log"))?;

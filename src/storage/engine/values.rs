@@ -29,7 +29,7 @@ use super::Poisoned;
 use super::direct::{self, Aligned, BLOCK};
 use super::full::Failure;
 use super::groups::{self, StoredFile};
-use super::reads::{self, ReadCache};
+use super::reads::ReadCache;
 use crate::env::Env;
 use crate::records::checksum::continued_over_batch;
 use crate::storage::backups;
@@ -48,6 +48,8 @@ pub(super) const SUMMED_HEADER_BYTES: usize = 4 + 1 + 8 + 8 + 4;
 pub(super) const HEADER_BYTES: usize = SUMMED_HEADER_BYTES + 4;
 /// Flag of a group that was synced before the next one was written.
 pub(super) const SYNCED: u8 = 1;
+/// Bytes that are written with one call.
+const WRITE_BYTES: usize = 1 << 20;
 /// A group larger than this was never written: a length that says so is damage.
 pub(super) const GROUP_BYTES_MAX: u64 = 1 << 31;
 
@@ -318,6 +320,12 @@ impl ValueLog {
         let mut resumed = None;
         for stored in stored {
             let (number, is_last) = (stored.number, last == Some(stored.number));
+            if is_last {
+                // A killed process may have written groups that it did not sync. They count from now on, and a repeated
+                // batch is answered as a duplicate without a write of its own: so they must be on disk before anybody
+                // is answered. And before they are applied: RocksDB may put the rows on disk at any moment.
+                File::open(&stored.path)?.sync_all()?;
+            }
             let salt = salt_of(&stored, is_last)?;
             let end = match from {
                 Some(from) if number < from.file => stored.length,
@@ -340,12 +348,9 @@ impl ValueLog {
         };
         files.insert(number, target.clone());
         File::open(folder)?.sync_all()?;
-        // A killed process may have written groups that it did not sync. They count from now on, and a repeated batch
-        // is answered as a duplicate without a write of its own: so they must be on disk before anybody is answered.
-        target.file.sync_all()?;
         let active = match resumed {
-            Some((Some(salt), end)) => Active::resume(target, salt, end, reads::chunk_buffer())?,
-            _ => Active::begin(target, env.random_u64() as u32, reads::chunk_buffer())?,
+            Some((Some(salt), end)) => Active::resume(target, salt, end, Aligned::zeroed(WRITE_BYTES))?,
+            _ => Active::begin(target, env.random_u64() as u32, Aligned::zeroed(WRITE_BYTES))?,
         };
         Ok(ValueLog {
             env: env.clone(),

@@ -139,7 +139,9 @@ impl PartitionLog {
         let (mut write, mut producers, mut epochs_changed) = (Write::new(), BTreeSet::new(), false);
         for (header, batch, marker) in batches.0 {
             let (base, next) = (header.base_offset, header.next_offset());
-            note(&mut self.producers, &header, marker, now_ms);
+            if !sabotage::on("producers-not-followed") {
+                note(&mut self.producers, &header, marker, now_ms);
+            }
             if header.has_producer() {
                 producers.insert(header.producer_id);
             }

@@ -20,7 +20,7 @@ use crate::storage::reserve::{Claim, Reserve};
 use crate::storage::tail::TailCache;
 
 const OPTIONS: EngineOptions =
-    EngineOptions { sync: true, value_file_bytes_max: 1 << 14, direct: true, read_cache_bytes: 1 << 20 };
+    EngineOptions { sync: true, value_file_bytes_max: 1 << 14, direct: true, read_cache_bytes: 2 << 20 };
 /// Every chunk is a segment of its own, and the open one is active.
 const RULES: DirtRules = DirtRules { segment_bytes: 1, segment_ms: i64::MAX, lag_ms_min: 0 };
 const LATER: Horizon = Horizon { now_ms: 1_000_000, delete_retention_ms: i64::MAX };

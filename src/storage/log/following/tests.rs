@@ -18,7 +18,7 @@ use crate::storage::reserve::Reserve;
 use crate::storage::tail::TailCache;
 
 const OPTIONS: EngineOptions =
-    EngineOptions { sync: true, value_file_bytes_max: 1 << 14, direct: true, read_cache_bytes: 1 << 20 };
+    EngineOptions { sync: true, value_file_bytes_max: 1 << 14, direct: true, read_cache_bytes: 2 << 20 };
 const NUMBER: LogNumber = 1;
 
 enum Place {

@@ -1,0 +1,481 @@
+//! The lookout: looks into the nodes from outside, between two steps of the world, and knows nothing of the workload.
+//!
+//! Invariants checked (the names are those of replication.md 3.6): nodes agree on the metadata (I23), and partitions in
+//! it are sound (I12 to I14); one leader per epoch, in one life (I1, I18); what any replica ever counted as committed is
+//! on every member of the ISR and the ELR, on stable storage (I5 to I8), the same bytes everywhere (I4), and is never
+//! cut or lost, not by a crash either (I10, I16, I17).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use ottla::api::Services;
+use ottla::ids::{BrokerId, TopicIdPartition};
+use ottla::metadata::{ClusterImage, PartitionRegistration, ResourceKind};
+use ottla::partitions::{Isolation, LogOffsets, Partition, ReadAsk};
+
+use super::Cluster;
+use crate::checkers::{Spot, Verdict, ensure};
+
+/// Images that are kept to be held against those of other nodes.
+const IMAGES_KEPT: usize = 2_000;
+
+/// What is known of one partition, whoever hosts it.
+#[derive(Default)]
+struct Truth {
+    /// The largest high watermark that any replica ever had.
+    high_watermark: i64,
+    /// What is committed, batch by batch, as far as it was looked at, and where it ends.
+    committed: BTreeMap<i64, Bytes>,
+    committed_end: i64,
+    /// Who led in each epoch, and in which life.
+    leaders: BTreeMap<i32, (usize, u32)>,
+    replicas: BTreeMap<usize, Replica>,
+}
+
+/// What is known of one replica.
+struct Replica {
+    hosted: Weak<Partition>,
+    life: u32,
+    /// Up to here it holds what is committed, on stable storage.
+    agreed: i64,
+    high_watermark: i64,
+    /// As it was last seen.
+    durable_end: i64,
+}
+
+/// One replica at one moment.
+struct Sight {
+    node: usize,
+    partition: Arc<Partition>,
+    offsets: LogOffsets,
+    durable_end: i64,
+    leads_in: Option<i32>,
+}
+
+/// See the file's head.
+pub struct Lookout {
+    /// The last image of each node's present life.
+    images: Vec<Option<Arc<ClusterImage>>>,
+    newest: Arc<ClusterImage>,
+    by_offset: BTreeMap<i64, Arc<ClusterImage>>,
+    truths: BTreeMap<TopicIdPartition, Truth>,
+    /// Who was the active controller in each epoch.
+    controllers: BTreeMap<i32, usize>,
+}
+
+fn node_of(id: BrokerId) -> usize {
+    usize::try_from(id.0 - 1).expect("nodes are numbered from 1")
+}
+
+impl Lookout {
+    pub fn new(nodes: usize) -> Lookout {
+        Lookout {
+            images: vec![None; nodes],
+            newest: Arc::default(),
+            by_offset: BTreeMap::new(),
+            truths: BTreeMap::new(),
+            controllers: BTreeMap::new(),
+        }
+    }
+
+    /// The newest leader epoch of a partition that any node has heard of.
+    pub fn leader_epoch(&self, spot: Spot) -> i32 {
+        let topic = self.newest.topics.by_name(spot.0);
+        topic.and_then(|topic| topic.partition(spot.1)).map_or(-1, |partition| partition.leader_epoch)
+    }
+
+    /// The epoch in which `node` coordinates `group`, if the newest metadata has it do so.
+    pub fn coordinates(&self, cluster: &Cluster, node: usize, group: &str) -> Option<i32> {
+        let topic = self.newest.topics.by_name("__consumer_offsets")?;
+        // `String.hashCode`, made positive.
+        let hash = group.bytes().fold(0_i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte)));
+        let partition = topic.partition((hash & i32::MAX) % i32::try_from(topic.partitions.len()).ok()?)?;
+        let leads = partition.leader == Some(BrokerId(cluster.nodes[node].id()));
+        leads.then_some(partition.leader_epoch)
+    }
+
+    /// The setting of a topic.
+    pub fn setting(&self, topic: &str, key: &str) -> Option<String> {
+        self.newest.settings.of(ResourceKind::Topic, topic).get(key).cloned()
+    }
+
+    /// Looks at the metadata, and with `logs` at every log.
+    pub fn look(&mut self, cluster: &Cluster, logs: bool) -> Verdict {
+        for node in &cluster.nodes {
+            let Some(services) = node.services() else { continue };
+            self.look_at_metadata(cluster, node.index, &services)?;
+        }
+        if logs { self.look_at_logs(cluster) } else { Ok(()) }
+    }
+
+    /// Notes what a node has, because it is about to lose the rest.
+    pub fn before_end(&mut self, cluster: &Cluster, node: usize) -> Verdict {
+        self.look(cluster, true)?;
+        self.forget_images(node);
+        Ok(())
+    }
+
+    /// The next process of a node begins with what it finds on its disks.
+    pub fn forget_images(&mut self, node: usize) {
+        self.images[node] = None;
+    }
+
+    /// A node has got empty disks.
+    pub fn wiped(&mut self, node: usize) {
+        for truth in self.truths.values_mut() {
+            truth.replicas.remove(&node);
+        }
+    }
+
+    fn look_at_metadata(&mut self, cluster: &Cluster, node: usize, services: &Arc<Services>) -> Verdict {
+        let image = services.metadata.image();
+        let seen = self.images[node].replace(image.clone());
+        if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &image)) {
+            return Ok(());
+        }
+        let name = cluster.nodes[node].name();
+        ensure(seen.as_ref().is_none_or(|seen| seen.index <= image.index), || {
+            format!("{name}: the metadata went back from {:?} to {:?}", seen.map(|seen| seen.index), image.index)
+        })?;
+        if services.metadata.is_active() {
+            let epoch = services.metadata.watch_active().and_then(|active| *active.borrow()).unwrap_or(-1);
+            let first = *self.controllers.entry(epoch).or_insert(node);
+            ensure(first == node, || format!("controller epoch {epoch} is that of {first} and of {node}"))?;
+        }
+        let twin = self.by_offset.entry(image.index.next_offset).or_insert_with(|| image.clone());
+        ensure(**twin == *image, || {
+            format!("{name}: at offset {} the metadata is not what it is elsewhere", image.index.next_offset)
+        })?;
+        if self.by_offset.len() > IMAGES_KEPT {
+            self.by_offset.pop_first();
+        }
+        if image.index.next_offset > self.newest.index.next_offset {
+            check_step(cluster.plan.min_isr, &self.newest, &image)?;
+            self.newest = image;
+        }
+        Ok(())
+    }
+
+    fn look_at_logs(&mut self, cluster: &Cluster) -> Verdict {
+        let mut sights: BTreeMap<TopicIdPartition, Vec<Sight>> = BTreeMap::new();
+        for node in &cluster.nodes {
+            let Some(services) = node.services() else { continue };
+            for partition in services.partitions.all() {
+                let Some(offsets) = partition.offsets_if_any() else { continue };
+                let (durable_end, leads_in) = (partition.durable_end(), partition.leader_epoch());
+                let id = partition.id();
+                sights.entry(id).or_default().push(Sight {
+                    node: node.index,
+                    partition,
+                    offsets,
+                    durable_end,
+                    leads_in,
+                });
+            }
+            // Who does not host it any more knows nothing of it.
+            for (id, truth) in &mut self.truths {
+                let hosts = |sights: &Vec<Sight>| sights.iter().any(|sight| sight.node == node.index);
+                if !sights.get(id).is_some_and(hosts) {
+                    truth.replicas.remove(&node.index);
+                }
+            }
+        }
+        for (id, sights) in sights {
+            self.look_at_partition(cluster, id, &sights).map_err(|sentence| {
+                let topic = self.newest.topics.by_id(id.topic).map_or("?", |topic| &topic.name);
+                format!("{topic}-{}: {sentence}", id.partition)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn look_at_partition(&mut self, cluster: &Cluster, id: TopicIdPartition, sights: &[Sight]) -> Verdict {
+        let newest = self.newest.clone();
+        let registration = newest.topics.by_id(id.topic).and_then(|topic| topic.partition(id.partition));
+        let truth = self.truths.entry(id).or_default();
+        for sight in sights {
+            truth.note(cluster, sight)?;
+        }
+        for sight in sights {
+            truth.extend(sight)?;
+        }
+        let Some(registration) = registration else { return Ok(()) };
+        for sight in sights {
+            truth.check(cluster, &newest, registration, sight)?;
+        }
+        Ok(())
+    }
+
+    /// A producer with acks=all was told that everything below `end` is safe (I9).
+    pub fn acknowledged(&mut self, cluster: &Cluster, spot: Spot, end: i64) -> Verdict {
+        let Some(topic) = self.newest.topics.by_name(spot.0).cloned() else { return Ok(()) };
+        let id = TopicIdPartition { topic: topic.id, partition: spot.1 };
+        let truth = self.truths.entry(id).or_default();
+        truth.high_watermark = truth.high_watermark.max(end);
+        let on_disk = |node: &usize| {
+            let services = cluster.nodes[*node].services();
+            let hosted = services.and_then(|services| services.partitions.hosted(id).ok());
+            let before = truth.replicas.get(node).map(|replica| replica.durable_end);
+            hosted.map(|partition| partition.durable_end()).or(before).is_some_and(|durable| durable >= end)
+        };
+        let copies = (0..cluster.nodes.len()).filter(on_disk).count();
+        let least = cluster.plan.min_isr;
+        ensure(copies >= least, || format!("what ends at {end} was acknowledged and is on {copies} disks, not {least}"))
+    }
+
+    /// Whether the cluster is at full strength, or why not (L1).
+    pub fn settled(&self, cluster: &Cluster) -> Verdict {
+        for node in &cluster.nodes {
+            ensure(node.services().is_some(), || format!("{} is not part of the cluster", node.name()))?;
+            let index = self.images[node.index].as_ref().map(|image| image.index);
+            ensure(index == Some(self.newest.index), || {
+                format!("{} has the metadata of {index:?}, not of {:?}", node.name(), self.newest.index)
+            })?;
+        }
+        for topic in self.newest.topics.iter() {
+            for (index, registration) in (0..).zip(&topic.partitions) {
+                let id = TopicIdPartition { topic: topic.id, partition: index };
+                settled(cluster, id, registration)
+                    .map_err(|sentence| format!("{}-{index}: {sentence}; it is {registration:?}", topic.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every replica of everything is the same, to the last byte. To be asked only when nothing is going on.
+    pub fn compare_replicas(&mut self, cluster: &Cluster) -> Verdict {
+        self.look(cluster, true)?;
+        for (id, truth) in &self.truths {
+            let Some(topic) = self.newest.topics.by_id(id.topic) else { continue };
+            let name = format!("{}-{}", topic.name, id.partition);
+            let mut first: Option<(usize, Bytes)> = None;
+            for &node in truth.replicas.keys() {
+                let services = cluster.nodes[node].services();
+                let Some(hosted) = services.and_then(|services| services.partitions.hosted(*id).ok()) else { continue };
+                let Some(offsets) = hosted.offsets_if_any() else { continue };
+                let batches = read(&hosted, offsets.log_start, offsets.log_end)?;
+                check_producers(&hosted, &batches)
+                    .map_err(|sentence| format!("{name}: {}: {sentence}", cluster.nodes[node].name()))?;
+                let log = Bytes::from(batches.concat());
+                match &first {
+                    None => first = Some((node, log)),
+                    Some((other, same)) => {
+                        let (one, other) = (cluster.nodes[node].name(), cluster.nodes[*other].name());
+                        ensure(*same == log, || format!("{name}: the logs of {other} and {one} are not the same"))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A replica knows of every producer in its log what it wrote last (I19).
+fn check_producers(partition: &Partition, batches: &[Bytes]) -> Verdict {
+    let mut last: BTreeMap<i64, i64> = BTreeMap::new();
+    for batch in batches {
+        let (id, sequence) = (number(batch, 43, 8), number(batch, 53, 4));
+        if id >= 0 && sequence >= 0 {
+            last.insert(id, sequence + number(batch, 23, 4));
+        }
+    }
+    let known: BTreeMap<i64, i64> =
+        partition.active_producers().iter().map(|known| (known.id, i64::from(known.last_sequence))).collect();
+    for (id, sequence) in last {
+        let known = known.get(&id);
+        ensure(known == Some(&sequence), || format!("producer {id} wrote up to {sequence}, known is {known:?}"))?;
+    }
+    Ok(())
+}
+
+impl Truth {
+    /// Takes note of a replica: how far it is, and whether it is where it may be.
+    fn note(&mut self, cluster: &Cluster, sight: &Sight) -> Verdict {
+        let Sight { node, partition, offsets, durable_end, leads_in } = sight;
+        let name = cluster.nodes[*node].name();
+        let LogOffsets { log_start, high_watermark, log_end, .. } = *offsets;
+        ensure(high_watermark <= *durable_end && *durable_end <= log_end && log_start <= high_watermark, || {
+            format!("{name}: {offsets:?} and the durable end {durable_end} are out of order")
+        })?;
+        let (hosted, life) = (Arc::downgrade(partition), cluster.nodes[*node].life());
+        let fresh = || Replica { hosted: hosted.clone(), life, agreed: 0, high_watermark: 0, durable_end: 0 };
+        let replica = self.replicas.entry(*node).or_insert_with(fresh);
+        if replica.hosted.ptr_eq(&hosted) {
+            ensure(replica.high_watermark <= high_watermark, || {
+                format!("{name}: the high watermark went back from {} to {high_watermark}", replica.high_watermark)
+            })?;
+        } else if replica.life == life {
+            // It was given up and hosted anew: another replica.
+            *replica = fresh();
+        }
+        ensure(replica.agreed <= *durable_end, || {
+            format!("{name}: committed up to {}, now there is nothing behind {durable_end}", replica.agreed)
+        })?;
+        let agreed = replica.agreed;
+        *replica = Replica { hosted, life, agreed, high_watermark, durable_end: *durable_end };
+        self.high_watermark = self.high_watermark.max(high_watermark);
+        if let Some(epoch) = leads_in {
+            let me = (*node, cluster.nodes[*node].life());
+            let first = *self.leaders.entry(*epoch).or_insert(me);
+            ensure(first == me, || format!("epoch {epoch} was led by {first:?} and is by {me:?} (node, life)"))?;
+        }
+        Ok(())
+    }
+
+    /// What this replica has committed, and nobody before it, is the truth.
+    fn extend(&mut self, sight: &Sight) -> Verdict {
+        let LogOffsets { log_start, high_watermark, .. } = sight.offsets;
+        if high_watermark <= self.committed_end {
+            return Ok(());
+        }
+        for batch in read(&sight.partition, self.committed_end.max(log_start), high_watermark)? {
+            let (base, end) = span(&batch);
+            if base >= self.committed_end && end <= high_watermark {
+                self.committed.insert(base, batch);
+                self.committed_end = end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds a replica against the truth.
+    fn check(
+        &mut self,
+        cluster: &Cluster,
+        newest: &ClusterImage,
+        registration: &PartitionRegistration,
+        sight: &Sight,
+    ) -> Verdict {
+        let Sight { node, partition, offsets, durable_end, leads_in } = sight;
+        let (name, id) = (cluster.nodes[*node].name(), BrokerId(cluster.nodes[*node].id()));
+        if let Some(epoch) = leads_in {
+            ensure(*epoch <= registration.leader_epoch, || format!("{name} leads in {epoch}, which nobody decided"))?;
+            ensure(*epoch < registration.leader_epoch || registration.leader == Some(id), || {
+                format!("{name} leads in {epoch}, of which the leader is {:?}", registration.leader)
+            })?;
+        }
+        let incarnation = cluster.nodes[*node].services().map(|services| services.metadata.incarnation());
+        let registered = newest.brokers.by_id(id).map(|broker| broker.incarnation) == incarnation;
+        let counts = registration.isr.contains(&id) || registration.elr.contains(&id);
+        let must = if counts && registered { self.high_watermark } else { offsets.high_watermark };
+        ensure(*durable_end >= must, || {
+            format!(
+                "{name} is in {:?} or {:?} and ends at {durable_end}, but {must} is committed",
+                registration.isr, registration.elr
+            )
+        })?;
+        let replica = self.replicas.get_mut(node).expect("it was noted");
+        let (from, to) = (replica.agreed.max(offsets.log_start), must.min(self.committed_end));
+        if from >= to {
+            return Ok(());
+        }
+        for batch in read(partition, from, to)? {
+            let (base, end) = span(&batch);
+            let Some(truth) = self.committed.get(&base).filter(|_| end <= to) else { continue };
+            ensure(*truth == batch, || format!("{name}: the batch {base}..{end} is not what was committed there"))?;
+            replica.agreed = replica.agreed.max(end);
+        }
+        let reached = replica.agreed;
+        ensure(reached >= to, || format!("{name}: committed up to {to}, and the same as elsewhere up to {reached}"))
+    }
+}
+
+/// The offsets of a batch: its first, and the one behind its last.
+fn span(batch: &Bytes) -> (i64, i64) {
+    let base = number(batch, 0, 8);
+    (base, base + number(batch, 23, 4) + 1)
+}
+
+/// The big-endian number of `size` bytes at `at`.
+fn number(batch: &Bytes, at: usize, size: usize) -> i64 {
+    let bits = 8 * size as u32;
+    let unsigned = batch[at..at + size].iter().fold(0_i64, |sum, byte| sum << 8 | i64::from(*byte));
+    unsigned << (64 - bits) >> (64 - bits)
+}
+
+/// The batches that hold `from..to`; none if the replica serves nobody.
+fn read(partition: &Partition, from: i64, to: i64) -> Result<Vec<Bytes>, String> {
+    let mut batches = Vec::new();
+    let mut next = from;
+    while next < to {
+        let ask = ReadAsk {
+            from: next,
+            bytes_max: 1 << 20,
+            at_least_one: true,
+            isolation: Isolation::LogEnd,
+            leader_epoch: -1,
+            last_fetched_epoch: -1,
+            leader_only: false,
+        };
+        let Ok(read) = partition.read_blocking(&ask) else { break };
+        let Some(last) = read.batches.last() else { break };
+        next = span(last).1;
+        batches.extend(read.batches.into_iter().filter(|batch| span(batch).0 < to));
+    }
+    Ok(batches)
+}
+
+/// Whether a partition is at full strength.
+fn settled(cluster: &Cluster, id: TopicIdPartition, registration: &PartitionRegistration) -> Verdict {
+    let leader = registration.leader.ok_or("nobody leads")?;
+    ensure(registration.isr.len() == registration.replicas.len() && !registration.is_reassigning(), || {
+        "not everybody is in sync".to_owned()
+    })?;
+    let ends = |node: usize| {
+        let partition = cluster.nodes[node].services()?.partitions.hosted(id).ok()?;
+        let LogOffsets { log_start, high_watermark, log_end, .. } = partition.offsets_if_any()?;
+        Some((log_start, high_watermark, log_end, partition.durable_end()))
+    };
+    let of_leader = ends(node_of(leader)).ok_or("its leader does not host it")?;
+    ensure(of_leader.1 == of_leader.2 && of_leader.2 == of_leader.3, || format!("the leader is at {of_leader:?}"))?;
+    for replica in registration.replicas.iter().map(|id| node_of(*id)) {
+        let of_replica = ends(replica);
+        ensure(of_replica == Some(of_leader), || {
+            format!("replica {} is at {of_replica:?}, the leader at {of_leader:?}", replica + 1)
+        })?;
+    }
+    Ok(())
+}
+
+/// What must hold of metadata, and of any step from one to a later one (I12 to I14).
+fn check_step(min_isr: usize, before: &ClusterImage, after: &ClusterImage) -> Verdict {
+    for topic in after.topics.iter() {
+        let earlier = before.topics.by_id(topic.id);
+        for (index, now) in (0..).zip(&topic.partitions) {
+            let was = earlier.and_then(|topic| topic.partition(index));
+            if was == Some(now) {
+                continue;
+            }
+            let verdict =
+                check_partition(min_isr, after, now).and_then(|()| was.map_or(Ok(()), |was| check_change(was, now)));
+            verdict.map_err(|sentence| format!("{}-{index}: {sentence}: {was:?} became {now:?}", topic.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_partition(min_isr: usize, image: &ClusterImage, now: &PartitionRegistration) -> Verdict {
+    let all = |some: &[BrokerId]| some.iter().all(|id| now.replicas.contains(id));
+    ensure(all(&now.isr) && all(&now.elr), || "somebody is in the ISR or the ELR and is no replica".into())?;
+    ensure(now.isr.iter().all(|id| !now.elr.contains(id)), || "somebody is in the ISR and in the ELR".into())?;
+    ensure(now.isr.len() < min_isr.min(now.replicas.len()) || now.elr.is_empty(), || {
+        "there is an ELR beside an ISR that is large enough".into()
+    })?;
+    ensure(now.leader.is_none_or(|leader| now.isr.contains(&leader)), || "the leader is not in the ISR".into())?;
+    ensure(now.isr.iter().all(|id| image.brokers.is_active(*id)), || "a fenced broker is in the ISR".into())?;
+    ensure(!now.recovering, || "there was an unclean election, which nobody allowed".into())
+}
+
+fn check_change(was: &PartitionRegistration, now: &PartitionRegistration) -> Verdict {
+    ensure(now.partition_epoch > was.partition_epoch, || "the partition epoch did not rise".into())?;
+    ensure(now.leader_epoch >= was.leader_epoch, || "the leader epoch went back".into())?;
+    let bumps = (now.partition_epoch - was.partition_epoch, now.leader_epoch - was.leader_epoch);
+    let added = was.adding.iter().all(|id| now.replicas.contains(id) && !now.adding.contains(id));
+    if bumps.0 == 1 && added {
+        let in_sync = was.adding.iter().all(|id| now.isr.contains(id) || was.isr.contains(id));
+        ensure(in_sync, || "a reassignment ended before its replicas were in sync".into())?;
+    }
+    ensure(bumps.1 <= bumps.0, || "there are more leader epochs than changes".into())?;
+    ensure(now.leader == was.leader || bumps.1 > 0, || "the leader changed within its epoch".into())
+}
