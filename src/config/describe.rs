@@ -46,13 +46,14 @@ const UNLISTED: [&str; 5] = [
 ];
 
 impl Config {
-    /// Every setting of this broker, and every key set that nobody knows.
+    /// Every setting of this broker, and every key set that nobody knows. Our own settings are listed while they are
+    /// set: clients know what is in a Kafka broker's list, and it too shows keys of others only while they are set.
     pub fn describe_broker(&self) -> Vec<Described> {
         let known = |name: &str| BROKER_ROWS.iter().any(|row| row.name == name);
         let set = self.layers().iter().flat_map(|layer| layer.values.keys()).map(String::as_str);
         let others: BTreeSet<&str> = set.filter(|name| !known(name)).collect();
-        let listed =
-            BROKER_ROWS.iter().map(|row| row.name).filter(|name| !UNLISTED.contains(name) || self.is_set(name));
+        let is_kafkas = |name: &str| !UNLISTED.contains(&name) && !name.starts_with("ottla.");
+        let listed = BROKER_ROWS.iter().map(|row| row.name).filter(|name| is_kafkas(name) || self.is_set(name));
         listed.chain(others).map(|name| self.describe_key(name)).collect()
     }
 
@@ -166,6 +167,16 @@ mod tests {
         assert_eq!(one(&all, "log.cleaner.min.cleanable.ratio").value.as_deref(), Some("1.0"));
         let rack = one(&all, "broker.rack");
         assert_eq!((rack.value, rack.source, rack.synonyms.len()), (None, 5, 0));
+    }
+
+    #[test]
+    fn our_own_settings_are_listed_while_they_are_set() {
+        let own = |text: &str| {
+            let all = config(text).describe_broker().into_iter();
+            all.map(|one| one.name).filter(|name| name.starts_with("ottla.")).collect::<Vec<_>>()
+        };
+        assert_eq!(own(""), [""; 0]);
+        assert_eq!(own("ottla.metrics.listener="), ["ottla.metrics.listener"]);
     }
 
     #[test]
