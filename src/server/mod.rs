@@ -137,6 +137,7 @@ impl Server {
         let settings = follower.settings();
         env.spawn(follower.run(metadata.watch()));
         let sweep = RetentionSweep { env: env.clone(), partitions: partitions.clone(), config: shared_config.clone() };
+        env.spawn(sweep.clone().forget_producers());
         env.spawn(sweep.run());
         env.spawn(DiskWatch { env: env.clone(), partitions: partitions.clone() }.run());
         env.spawn(shrink_isrs(env.clone(), partitions.clone()));
