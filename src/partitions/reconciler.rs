@@ -328,7 +328,7 @@ mod tests {
         let neighbours = Neighbours::new(BrokerId(1), Duration::from_secs(30));
         let partitions = Partitions::new(neighbours, vec![Arc::new(directory)], Vec::new());
         let config = Config::load(Sources::default()).unwrap().config;
-        Reconciler::new(env, &partitions, Arc::new(ArcSwap::from_pointee(config)), LIFE).unwrap()
+        Reconciler::new(env, &partitions, Arc::new(ArcSwap::from_pointee(config)), Some(LIFE)).unwrap()
     }
 
     fn this_broker() -> MetadataRecord {
