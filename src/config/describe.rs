@@ -48,14 +48,21 @@ const UNLISTED: [&str; 6] = [
 ];
 
 impl Config {
-    /// Every setting of this broker, and every key set that nobody knows. Our own settings are listed while they are
-    /// set: clients know what is in a Kafka broker's list, and it too shows keys of others only while they are set.
+    /// What clients are told of this broker: of our own settings those that are set. Clients know what is in a Kafka
+    /// broker's list, and it too shows keys of others only while they are set.
+    pub fn describe_to_clients(&self) -> Vec<Described> {
+        let mut all = self.describe_broker();
+        all.retain(|one| !one.name.starts_with("ottla.") || self.is_set(&one.name));
+        all
+    }
+
+    /// Every setting of this broker, and every key set that nobody knows.
     pub fn describe_broker(&self) -> Vec<Described> {
         let known = |name: &str| BROKER_ROWS.iter().any(|row| row.name == name);
         let set = self.layers().iter().flat_map(|layer| layer.values.keys()).map(String::as_str);
         let others: BTreeSet<&str> = set.filter(|name| !known(name)).collect();
-        let is_kafkas = |name: &str| !UNLISTED.contains(&name) && !name.starts_with("ottla.");
-        let listed = BROKER_ROWS.iter().map(|row| row.name).filter(|name| is_kafkas(name) || self.is_set(name));
+        let listed =
+            BROKER_ROWS.iter().map(|row| row.name).filter(|name| !UNLISTED.contains(name) || self.is_set(name));
         listed.chain(others).map(|name| self.describe_key(name)).collect()
     }
 
@@ -172,9 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn our_own_settings_are_listed_while_they_are_set() {
+    fn clients_are_told_of_our_own_settings_while_they_are_set() {
         let own = |text: &str| {
-            let all = config(text).describe_broker().into_iter();
+            let all = config(text).describe_to_clients().into_iter();
             all.map(|one| one.name).filter(|name| name.starts_with("ottla.")).collect::<Vec<_>>()
         };
         assert_eq!(own(""), [""; 0]);
