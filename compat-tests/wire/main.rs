@@ -5,7 +5,7 @@
 //! * `versions`: every version of every API that is advertised, with what each version changes;
 //! * `quirks`, `order`: what a connection does; `topics`: how they come and go; `produce_rules`, `producers`: what may be
 //!   written; `fetch_rules`, `sessions`, `offsets`: what is read; `members`: groups that grow and shrink;
-//! * `compaction`: what is left of a compacted topic;
+//! * `compaction`: what is left of a compacted topic; `controllers`: nodes that are no brokers;
 //! * `disks`: disks that fill up, fail and are damaged; `moves`: replicas that go from one to another (`replicas` says
 //!   where they are);
 //! * `settings`: what changes while the broker runs;
@@ -23,6 +23,7 @@ mod batch;
 mod broker;
 mod client;
 mod compaction;
+mod controllers;
 mod disks;
 mod fetch_rules;
 mod hostile;

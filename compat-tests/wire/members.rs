@@ -179,6 +179,20 @@ fn group_of_one(broker: &Broker, instance: Option<&str>) -> Member {
 }
 
 #[test]
+fn before_the_first_group_nobody_coordinates() {
+    // The internal topic comes with the first question for a coordinator, not with these.
+    let broker = Broker::start();
+    let mut client = broker.client();
+    assert_eq!(client.call(4, &join("g", "m", b"")).error_code, code::NOT_COORDINATOR, "a member that is known");
+    assert_eq!(client.call(4, &heartbeat("g", "m", 1)).error_code, code::NOT_COORDINATOR);
+    assert_eq!(client.call(5, &sync("g", "m", 1)).error_code, code::NOT_COORDINATOR);
+    let describe = DescribeGroupsRequest::default().with_groups(vec![group_id("g")]);
+    assert_eq!(client.call(5, &describe).groups[0].error_code, code::NOT_COORDINATOR);
+    client.coordinator("g");
+    assert_eq!(client.call(4, &heartbeat("g", "m", 1)).error_code, code::UNKNOWN_MEMBER_ID);
+}
+
+#[test]
 fn a_group_grows_to_three_and_shrinks_to_one() {
     let broker = Broker::start();
     let topic = broker.client().topic("t", 1, &[]);

@@ -1,5 +1,8 @@
 //! Idempotent producers: duplicates are told the same again, gaps are refused, epochs are fenced (KIP-98).
 
+use kafka_protocol::messages::DescribeProducersRequest;
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
+
 use crate::asks::{self, Topic, code};
 use crate::batch::Batch;
 use crate::broker::Broker;
@@ -34,6 +37,18 @@ impl Producer {
     fn end(&mut self) -> i64 {
         self.client.offset_at(&self.topic, 0, -1).1
     }
+}
+
+#[test]
+fn producers_in_disuse_are_forgotten() {
+    let broker =
+        Broker::with(&[("producer.id.expiration.ms", "1"), ("producer.id.expiration.check.interval.ms", "10")]);
+    let mut producer = Producer::new(&broker);
+    assert_eq!(producer.send(0, 1), (code::NONE, 0));
+    let asked = TopicRequest::default().with_name(producer.topic.wire()).with_partition_indexes(vec![0]);
+    let describe = DescribeProducersRequest::default().with_topics(vec![asked]);
+    while !producer.client.call(0, &describe).topics[0].partitions[0].active_producers.is_empty() {}
+    assert_eq!(producer.send(0, 1), (code::NONE, 1), "nobody knows that it is sent again");
 }
 
 #[test]

@@ -64,8 +64,7 @@ impl Services {
             }
             // Their coordinators are not built yet, and a topic of the wrong shape would be in their way later.
             _ if is_internal(name) => None,
-            // -1 stands for num.partitions and default.replication.factor.
-            _ => Some(new_topic(name, -1, -1, &[])),
+            _ => Some(ordinary(&self.config.load(), name)),
         }
     }
 }
@@ -95,6 +94,17 @@ fn consumer_offsets(config: &Config, live: usize) -> NewTopic {
     new_topic(CONSUMER_OFFSETS, settings.offsets_topic_num_partitions, factor, &configs)
 }
 
+/// A topic that a client asked for by its name: of the shape that this broker's operator set, and where nothing is set,
+/// of the controller's choosing, for which -1 stands (KAFKA-19655).
+fn ordinary(config: &Config, name: &str) -> NewTopic {
+    let settings = config.broker();
+    let partitions = if config.is_set("num.partitions") { settings.num_partitions } else { -1 };
+    let is_factor_set = config.is_set("default.replication.factor");
+    // No factor that a cluster can have is beyond an i16.
+    let factor = i16::try_from(settings.default_replication_factor).unwrap_or(i16::MAX);
+    new_topic(name, partitions, if is_factor_set { factor } else { -1 }, &[])
+}
+
 /// The replication factor of an internal topic. The default wants three brokers; a smaller cluster whose operator said
 /// nothing gets one replica on each broker instead of no topic. What the operator did say is taken literally.
 fn replication_factor(wanted: i16, is_set: bool, live: usize) -> i16 {
@@ -110,6 +120,7 @@ fn new_topic(name: &str, partitions: i32, replication_factor: i16, configs: &[(&
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Sources;
 
     #[test]
     fn a_default_shrinks_to_the_cluster_and_a_setting_does_not() {
@@ -117,5 +128,18 @@ mod tests {
         assert_eq!(replication_factor(3, false, 5), 3);
         assert_eq!(replication_factor(3, false, 0), 1);
         assert_eq!(replication_factor(3, true, 1), 3);
+    }
+
+    #[test]
+    fn the_operator_of_the_broker_goes_before_the_controller() {
+        let shape = |settings: &[(&str, &str)]| {
+            let overrides = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            let loaded = Config::load(Sources { overrides, ..Sources::default() }).expect("legal settings");
+            let topic = ordinary(&loaded.config, "t");
+            (topic.partitions, topic.replication_factor)
+        };
+        assert_eq!(shape(&[]), (-1, -1));
+        assert_eq!(shape(&[("num.partitions", "1")]), (1, -1), "even what is the default");
+        assert_eq!(shape(&[("num.partitions", "5"), ("default.replication.factor", "2")]), (5, 2));
     }
 }

@@ -36,8 +36,10 @@ pub struct Synonym {
     pub source: i8,
 }
 
-/// Keys of plugins, and quotas that exist only while they are set: Kafka's table of settings lacks them.
-const UNLISTED: [&str; 5] = [
+/// Keys of plugins, quotas that exist only while they are set, and what Kafka keeps for its tests: its table of settings
+/// lacks them.
+const UNLISTED: [&str; 6] = [
+    "producer.id.expiration.check.interval.ms",
     "super.users",
     "allow.everyone.if.no.acl.found",
     "leader.replication.throttled.rate",
@@ -46,6 +48,14 @@ const UNLISTED: [&str; 5] = [
 ];
 
 impl Config {
+    /// What clients are told of this broker: of our own settings those that are set. Clients know what is in a Kafka
+    /// broker's list, and it too shows keys of others only while they are set.
+    pub fn describe_to_clients(&self) -> Vec<Described> {
+        let mut all = self.describe_broker();
+        all.retain(|one| !one.name.starts_with("ottla.") || self.is_set(&one.name));
+        all
+    }
+
     /// Every setting of this broker, and every key set that nobody knows.
     pub fn describe_broker(&self) -> Vec<Described> {
         let known = |name: &str| BROKER_ROWS.iter().any(|row| row.name == name);
@@ -166,6 +176,16 @@ mod tests {
         assert_eq!(one(&all, "log.cleaner.min.cleanable.ratio").value.as_deref(), Some("1.0"));
         let rack = one(&all, "broker.rack");
         assert_eq!((rack.value, rack.source, rack.synonyms.len()), (None, 5, 0));
+    }
+
+    #[test]
+    fn clients_are_told_of_our_own_settings_while_they_are_set() {
+        let own = |text: &str| {
+            let all = config(text).describe_to_clients().into_iter();
+            all.map(|one| one.name).filter(|name| name.starts_with("ottla.")).collect::<Vec<_>>()
+        };
+        assert_eq!(own(""), [""; 0]);
+        assert_eq!(own("ottla.metrics.listener="), ["ottla.metrics.listener"]);
     }
 
     #[test]

@@ -821,6 +821,9 @@ settings! {
             "Whether producers may take part in two-phase commit.";
         "producer.id.expiration.ms" producer_id_expiration_ms: i32 = "86400000", AtLeast(1), ClusterWide, Yes,
             "Disuse after which the sequence numbers of a producer are forgotten.";
+        "producer.id.expiration.check.interval.ms" producer_id_expiration_check_interval_ms: i32 = "600000", AtLeast(1),
+            ReadOnly, Yes,
+            "Time between two searches for producers in disuse.";
         "add.partitions.to.txn.retry.backoff.ms" add_partitions_to_txn_retry_backoff_ms: i32 = "20", AtLeast(1),
             ReadOnly, Ignored(NO_TRANSACTIONS),
             "Pause before a partition is offered again to a busy transaction.";

@@ -83,8 +83,8 @@ impl<S: Shard> Shards<S> {
     }
 
     /// Asks the shard that owns `key` (a group id); the future resolves to its answer, which may be a refusal made
-    /// with [`Shard::refuse`]. The errors are those of a key without a shard here: `CoordinatorNotAvailable` as long as
-    /// the internal topic does not exist, `NotCoordinator` if another broker leads the key's partition.
+    /// with [`Shard::refuse`]. The error is that of a key without a shard here, `NotCoordinator`: another broker leads
+    /// the key's partition, or the internal topic does not exist yet (`CoordinatorRuntime`).
     pub fn ask(&self, key: &str, ask: S::Ask) -> BoxFuture<'static, Result<S::Answer, ErrorCode>> {
         match self.owner(key) {
             Ok(shard) => {
@@ -105,7 +105,7 @@ impl<S: Shard> Shards<S> {
 
     fn owner(&self, key: &str) -> Result<Arc<HostedShard<S>>, ErrorCode> {
         let image = (self.0.images)();
-        let topic = image.topics.by_name(self.0.topic).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        let topic = image.topics.by_name(self.0.topic).ok_or(ErrorCode::NotCoordinator)?;
         let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
         let partition = coordinator_partition(key, partitions);
         self.0.hosted.load().get(&partition).cloned().ok_or(ErrorCode::NotCoordinator)
@@ -156,6 +156,6 @@ mod tests {
     async fn without_its_topic_there_is_no_coordinator() {
         let shards = shards();
         shards.start(0, journal(&[]));
-        assert_eq!(shards.ask("a", put("a", "1")).await, Err(ErrorCode::CoordinatorNotAvailable));
+        assert_eq!(shards.ask("a", put("a", "1")).await, Err(ErrorCode::NotCoordinator));
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! The brokers stand in a ring in which neighbours are of different racks as far as possible. Leaders walk the ring;
 //! followers are the next brokers on it, first those of racks that the partition has the fewest replicas in, and each
-//! time round the ring the followers start one place further on, so that the partitions of one leader have different
-//! followers. Brokers that are leaving, and those that take no partitions, are passed over; fenced ones come last.
+//! time every broker has led once the followers start one place further on, so that the partitions of one leader have
+//! different followers and brokers in racks of one size the same number of replicas. Brokers that are leaving, and
+//! those that take no partitions, are passed over; fenced ones come last.
 //! Invariants: the same arguments give the same answer; no broker twice in a partition; no fenced leader. Pure.
 
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ pub fn place(
     let leaders = ring(&unfenced);
     let spare = ring(&fenced);
     let start = (seed % leaders.len() as u64) as usize;
-    Ok(partitions.map(|index| one(&leaders, &spare, start + index as usize, wanted)).collect())
+    Ok(partitions.map(|index| one(&leaders, &spare, start, index as usize, wanted)).collect())
 }
 
 /// False for a broker in controlled shutdown. Once it is fenced nobody knows whether it is still on its way out.
@@ -58,11 +59,11 @@ fn ring<'a>(brokers: &[&'a Broker]) -> Vec<&'a Broker> {
     (0..deepest).flat_map(|row| racks.values().filter_map(move |rack| rack.get(row).copied())).collect()
 }
 
-/// The replicas of the partition at `position` on the ring.
-fn one(leaders: &[&Broker], spare: &[&Broker], position: usize, wanted: usize) -> Vec<BrokerId> {
-    let leader_at = position % leaders.len();
+/// The replicas of a topic's partition `index`, whose first is led by the broker at `start` on the ring.
+fn one(leaders: &[&Broker], spare: &[&Broker], start: usize, index: usize, wanted: usize) -> Vec<BrokerId> {
+    let leader_at = (start + index) % leaders.len();
     let others = leaders.len() - 1;
-    let round = position / leaders.len();
+    let round = index / leaders.len();
     let followers = (0..others).map(|step| {
         let shifted = (step + round) % others;
         leaders[(leader_at + 1 + shifted) % leaders.len()]
@@ -127,6 +128,17 @@ mod tests {
         let led =
             place(&brokers, 0..60, 3, 5).unwrap().into_iter().filter(|replicas| replicas[0] == BrokerId(4)).count();
         assert_eq!(led, 10);
+    }
+
+    #[test]
+    fn racks_of_one_size_share_evenly_whoever_is_first() {
+        let brokers = cluster(&[(0, "a", false), (1, "a", false), (2, "b", false), (3, "b", false)]);
+        for seed in 0..8 {
+            let placed = place(&brokers, 0..8, 2, seed).unwrap();
+            for id in (0..4).map(BrokerId) {
+                assert_eq!(placed.iter().flatten().filter(|replica| **replica == id).count(), 4, "{seed}: {placed:?}");
+            }
+        }
     }
 
     #[test]

@@ -548,8 +548,17 @@ impl Partition {
         Ok(log.epochs().end_offset_for(epoch, log.log_end()))
     }
 
-    /// Applies retention by time and size, and forgets idle producers.
-    pub async fn expire(self: &Arc<Self>, producer_idle_ms_max: i64) {
+    /// Forgets producers that were idle too long.
+    pub fn forget_producers(&self, idle_ms_max: i64) {
+        let now_ms = self.env.wall_ms();
+        if let Some(log) = self.core.lock().log.as_mut() {
+            // A refused write means a poisoned directory, which its own path reports.
+            let _ = log.expire_producers(now_ms, idle_ms_max);
+        }
+    }
+
+    /// Applies retention by time and size.
+    pub async fn expire(self: &Arc<Self>) {
         let settings = self.settings();
         let rules = RetentionSettings {
             retention_ms: settings.retention_ms,
@@ -561,10 +570,6 @@ impl Partition {
             let now_ms = self.env.wall_ms();
             let high_watermark = core.high_watermark;
             let Some(log) = core.log.as_mut() else { return };
-            // A refused write means a poisoned directory, which its own path reports.
-            if log.expire_producers(now_ms, producer_idle_ms_max).is_err() {
-                return;
-            }
             let Some(start) = log.retention_plan(&rules, now_ms, high_watermark) else { return };
             tracing::info!(partition = %self.name(), log_start = start, "retention deletes old records");
             self.delete_before(&mut core, start)

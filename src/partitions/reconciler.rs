@@ -54,13 +54,14 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Reads which logs are stored. `incarnation` is this life of the broker. A directory that cannot tell goes
-    /// offline; with no other left, that is an error. Blocking; reads small rows only.
+    /// Reads which logs are stored. `incarnation` is this life of the broker; a node that is no broker has none, and
+    /// follows every image as it comes. A directory that cannot tell goes offline; with no other left, that is an
+    /// error. Blocking; reads small rows only.
     pub fn new(
         env: &Env,
         partitions: &Partitions,
         config: Arc<ArcSwap<Config>>,
-        incarnation: KafkaUuid,
+        incarnation: Option<KafkaUuid>,
     ) -> Result<Reconciler, String> {
         let mut found: BTreeMap<TopicIdPartition, Vec<PartitionLog>> = BTreeMap::new();
         for directory in &partitions.0.directories {
@@ -79,7 +80,7 @@ impl Reconciler {
             partitions,
             config,
             events: Vec::new(),
-            awaited: Some(incarnation),
+            awaited: incarnation,
             found,
             missing,
             configured: BTreeMap::new(),
@@ -349,7 +350,7 @@ mod tests {
         let neighbours = Neighbours::new(BrokerId(1), Duration::from_secs(30));
         let partitions = Partitions::new(neighbours, vec![Arc::new(directory)], Vec::new());
         let config = Config::load(Sources::default()).unwrap().config;
-        Reconciler::new(env, &partitions, Arc::new(ArcSwap::from_pointee(config)), LIFE).unwrap()
+        Reconciler::new(env, &partitions, Arc::new(ArcSwap::from_pointee(config)), Some(LIFE)).unwrap()
     }
 
     fn this_broker() -> MetadataRecord {

@@ -16,6 +16,7 @@ use crate::env::Env;
 const FIRST_SWEEP: Duration = Duration::from_secs(30);
 
 /// The periodic retention task.
+#[derive(Clone)]
 pub struct RetentionSweep {
     pub env: Env,
     pub partitions: Partitions,
@@ -34,11 +35,22 @@ impl RetentionSweep {
         }
     }
 
+    /// Has every partition forget idle producers, every `producer.id.expiration.check.interval.ms`, for ever.
+    pub async fn forget_producers(self) {
+        loop {
+            let interval_ms = self.config.load().broker().producer_id_expiration_check_interval_ms.max(1) as u64;
+            self.env.sleep(Duration::from_millis(interval_ms)).await;
+            let idle_ms_max = i64::from(self.config.load().broker().producer_id_expiration_ms);
+            for partition in self.partitions.all() {
+                partition.forget_producers(idle_ms_max);
+            }
+        }
+    }
+
     /// One pass over all partitions.
     pub async fn sweep(&self) {
-        let idle_ms_max = i64::from(self.config.load().broker().producer_id_expiration_ms);
         for partition in self.partitions.all() {
-            partition.expire(idle_ms_max).await;
+            partition.expire().await;
         }
         self.partitions.reclaim(&self.env).await;
     }

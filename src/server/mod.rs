@@ -118,7 +118,8 @@ impl Server {
         let metadata = start_metadata(&env, &shared_config.load(), &partitions, quorum_disk, &addresses).await?;
         let reconciler = {
             let (env, partitions, config) = (env.clone(), partitions.clone(), shared_config.clone());
-            let (of_reconciler, incarnation) = (env.clone(), metadata.incarnation());
+            let is_broker = config.load().has_role("broker");
+            let (of_reconciler, incarnation) = (env.clone(), is_broker.then(|| metadata.incarnation()));
             of_reconciler.blocking(move || Reconciler::new(&env, &partitions, config, incarnation)).await?
         };
         let groups = coordinator(&env, &metadata, shared_config.load().broker());
@@ -136,6 +137,7 @@ impl Server {
         let settings = follower.settings();
         env.spawn(follower.run(metadata.watch()));
         let sweep = RetentionSweep { env: env.clone(), partitions: partitions.clone(), config: shared_config.clone() };
+        env.spawn(sweep.clone().forget_producers());
         env.spawn(sweep.run());
         env.spawn(DiskWatch { env: env.clone(), partitions: partitions.clone() }.run());
         let moves = Moves { env: env.clone(), partitions: partitions.clone(), config: shared_config.clone() };

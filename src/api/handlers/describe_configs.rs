@@ -80,7 +80,7 @@ fn describe(
         resource::BROKER if name.is_empty() => config.describe_cluster(),
         resource::BROKER => {
             check_this_broker(name, ctx.services.node, "expected {node} or empty string,")?;
-            config.describe_broker()
+            config.describe_to_clients()
         }
         resource::BROKER_LOGGER => return loggers(ctx, asked),
         resource::CLIENT_METRICS if name.is_empty() => {

@@ -22,6 +22,9 @@ const TIMES: i16 = 1;
 /// From this version on there are directory ids, endpoints and error messages.
 const DIRECTORIES: i16 = 2;
 
+/// `Errors.UNKNOWN_TOPIC_OR_PARTITION` in words. Where nothing is wrong the message is empty, not absent.
+const NOT_HERE: &str = "This server does not host this topic-partition.";
+
 /// Answers what this node knows as the leader.
 pub async fn handle(ctx: &Context, request: DescribeQuorumRequest) -> Reply<DescribeQuorumResponse> {
     let version = ctx.request.version;
@@ -35,14 +38,13 @@ pub async fn handle(ctx: &Context, request: DescribeQuorumRequest) -> Reply<Desc
     let replicas = |known: &[QuorumReplica]| known.iter().map(|known| replica(version, &image, known)).collect();
     let partition = PartitionData::default()
         .with_partition_index(METADATA_PARTITION)
-        .with_error_message(None)
         .with_leader_id(WireBrokerId(state.leader.0))
         .with_leader_epoch(state.leader_epoch)
         .with_high_watermark(state.high_watermark)
         .with_current_voters(replicas(&state.voters))
         .with_observers(replicas(&state.observers));
     let topic = TopicData::default().with_topic_name(topic_name(METADATA_TOPIC)).with_partitions(vec![partition]);
-    let response = DescribeQuorumResponse::default().with_error_message(None).with_topics(vec![topic]);
+    let response = DescribeQuorumResponse::default().with_topics(vec![topic]);
     if version < DIRECTORIES {
         return Reply::Now(response);
     }
@@ -62,11 +64,11 @@ fn refused(topics: &[AskedTopic]) -> DescribeQuorumResponse {
             PartitionData::default()
                 .with_partition_index(partition.partition_index)
                 .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
-                .with_error_message(None)
+                .with_error_message(Some(text(NOT_HERE)))
         });
         TopicData::default().with_topic_name(topic.topic_name.clone()).with_partitions(partitions.collect())
     };
-    DescribeQuorumResponse::default().with_error_message(None).with_topics(topics.iter().map(topic).collect())
+    DescribeQuorumResponse::default().with_topics(topics.iter().map(topic).collect())
 }
 
 fn replica(version: i16, image: &ClusterImage, known: &QuorumReplica) -> ReplicaState {
