@@ -308,9 +308,8 @@ impl Partition {
     /// there are no records. Of what is committed behind its end it makes no use.
     pub fn has_news_for(&self, end: Offset, high_watermark: Offset, log_start: Offset) -> bool {
         let core = self.core.lock();
-        let news = |offsets: LogOffsets| {
-            offsets.high_watermark.min(end) > high_watermark || offsets.log_start > log_start
-        };
+        let news =
+            |offsets: LogOffsets| offsets.high_watermark.min(end) > high_watermark || offsets.log_start > log_start;
         core.offsets().is_ok_and(news)
     }
 
