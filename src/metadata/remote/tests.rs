@@ -88,8 +88,8 @@ fn a_registration_says_all_there_is() {
     assert_eq!(said.log_dirs.iter().map(|id| KafkaUuid::from(*id)).collect::<Vec<_>>(), [OTHER]);
 }
 
-#[test]
-fn the_link_to_a_controller_is_kept_until_it_is_another() {
+#[tokio::test]
+async fn the_link_to_a_controller_is_kept_until_it_is_another() {
     let (env, link) = (Env::real(), Link::default());
     let address = |port| Address { host: "h".into(), port };
     let port = |peer: &Peer| peer.address().port;

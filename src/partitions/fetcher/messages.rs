@@ -15,8 +15,8 @@ use crate::error::ErrorCode;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicIdPartition};
 use crate::partitions::partition::{Divergence, FromLeader, Partition};
 
-/// Topic ids, the broker's epoch, directory ids; the high watermark that is known here, so that the leader need not wait
-/// for records to tell of a later one (KIP-1166).
+/// Topic ids, the broker's epoch, directory ids; the high watermark that is known here, so that the leader need not
+/// wait for records to tell of a later one (KIP-1166).
 pub(super) const VERSION: i16 = 18;
 pub(super) const LIST_OFFSETS_VERSION: i16 = 7;
 

@@ -211,7 +211,7 @@ impl Partition {
 
     fn next_work(&self) -> Result<Work, String> {
         let mut core = self.core.lock();
-        let Core { log, moving, durable_end, cuts, .. } = &mut *core;
+        let Core { log, moving, durable_end, cuts, cuts_under_way, .. } = &mut *core;
         let (Some(log), Some(future)) = (log.as_mut().filter(|log| !log.is_offline()), moving.future.as_mut()) else {
             moving.busy = false;
             return Ok(Work::Nothing(Moved::Ended));
@@ -241,8 +241,9 @@ impl Partition {
             return Ok(if readable { read() } else { Work::Nothing(Moved::Waiting) });
         }
         let to = future.directory();
-        if moving.left.is_some() {
-            // One move after the other: a start must find out which log is the last.
+        if moving.left.is_some() || *cuts_under_way > 0 {
+            // One move after the other: a start must find out which log is the last. And the disk tells of a cut while
+            // the log is still on it.
             return Ok(Work::Nothing(Moved::Waiting));
         }
         if log.standing() == (Standing::Leaving { to }) {

@@ -240,8 +240,11 @@ impl World {
         self.life.assume(2, model.epoch);
         loop {
             self.life.partition.settled().await.unwrap();
-            // A log that has just moved is not all on its new disk.
-            let Some(at) = self.life.partition.fetch_position() else { continue };
+            // A log that has just moved is not all on its new disk, and one that was just cut not yet cut on it.
+            let Some(at) = self.life.partition.fetch_position() else {
+                self.env.sleep(Duration::from_millis(1)).await;
+                continue;
+            };
             match self.life.partition.cut_to(&at, to).await {
                 Err(FollowFailure::Moot) => {}
                 done => break done.unwrap(),
