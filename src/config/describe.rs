@@ -36,8 +36,8 @@ pub struct Synonym {
     pub source: i8,
 }
 
-/// Keys of plugins, quotas that exist only while they are set, and what Kafka keeps for its tests: its table of settings
-/// lacks them.
+/// Keys of plugins, quotas that exist only while they are set, and what Kafka keeps for its tests: its table of
+/// settings lacks them.
 const UNLISTED: [&str; 6] = [
     "producer.id.expiration.check.interval.ms",
     "super.users",

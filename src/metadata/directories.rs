@@ -31,12 +31,15 @@ pub fn decide_assign(
     if !partition.replicas.contains(&broker.id) {
         return Err(ErrorCode::NotLeaderOrFollower);
     }
-    let mut plan = Plan::new(partition, rules.terms(image, topic));
+    let terms = rules.terms(image, topic);
+    // The last one in sync stays: a log is begun anew only where another leads.
+    let is_last = partition.isr == [broker.id] && !terms.elr;
+    let mut plan = Plan::new(partition, terms);
     plan.put(broker.id, asked.directory);
     let mut electorate = Electorate::of(&image.brokers);
     if broker.has_online(asked.directory) {
         plan.election = Election::Online;
-        if !broker.has_online(partition.directory(broker.id)) {
+        if !is_last && !broker.has_online(partition.directory(broker.id)) {
             plan.isr.retain(|id| *id != broker.id);
             plan.lossy = Some(broker.id);
         }

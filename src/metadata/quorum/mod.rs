@@ -437,8 +437,8 @@ fn config(timing: Timing) -> Result<Config, StartError> {
         // Of the whole; each piece has a deadline of its own.
         install_snapshot_timeout: 120_000,
         enable_pre_vote: Some(true),
-        // On by default in the library. A leader sends entries before they are on its own disk, so the others may commit
-        // what a crash takes from it: in the same term again it would put other entries under the same log ids.
+        // On by default in the library. A leader sends entries before they are on its own disk, so the others may
+        // commit what a crash takes from it: in the same term again it would put other entries under the same log ids.
         enable_leader_restore: Some(sabotage::on("term-resumed")),
         // Off by default in the library; without it a leader without quorum can block an election (issue 2080).
         quorum_loss_probe_interval: Some(2 * election_timeout_max),

@@ -63,8 +63,11 @@ impl Published {
 
     /// Counts the leaders that `records` elect uncleanly (Kafka's `ControllerMetricsChanges`).
     pub(super) fn count_elections(&self, records: &[MetadataRecord]) {
-        let unclean = |record: &&MetadataRecord| matches!(record, MetadataRecord::PartitionChange { change, .. } if change.recovering == Some(true));
-        let count = records.iter().filter(unclean).count();
+        let is_unclean = |record: &&MetadataRecord| match record {
+            MetadataRecord::PartitionChange { change, .. } => change.recovering == Some(true),
+            _ => false,
+        };
+        let count = records.iter().filter(is_unclean).count();
         self.unclean_elections.fetch_add(count as u64, Ordering::Relaxed);
     }
 

@@ -1,9 +1,9 @@
 //! Where the batches lie that a reader will probably want next: looked up along with those it was given, so that a
 //! consumer that reads on asks RocksDB once for several fetches.
 //!
-//! Invariants: a run holds every row from its first to its last. It counts only as long as no group has deleted or moved
-//! a row since it was looked up: groups that only put rows put them behind those that are there, or in the place of a
-//! batch that holds the same offsets. Memory is bounded in rows.
+//! Invariants: a run holds every row from its first to its last. It counts only as long as no group has deleted or
+//! moved a row since it was looked up: groups that only put rows put them behind those that are there, or in the place
+//! of a batch that holds the same offsets. Memory is bounded in rows.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,6 +105,7 @@ mod tests {
         }
         assert_eq!(runs.take(&keys::batch(0, 0)), None);
         assert_eq!(runs.take(&keys::batch(1, 0)), Some(run(1, 0)));
-        assert_eq!(runs.kept.lock().runs.len(), runs.kept.lock().order.len());
+        let kept = runs.kept.lock();
+        assert_eq!(kept.runs.len(), kept.order.len());
     }
 }
