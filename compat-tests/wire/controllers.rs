@@ -48,8 +48,9 @@ fn what_is_forwarded_to_a_controller_that_hosts_nothing_is_answered() {
 }
 
 #[test]
-fn a_controller_takes_the_settings_of_any_broker_and_a_broker_only_its_own() {
+fn a_controller_takes_the_settings_of_any_node_and_a_broker_only_its_own() {
     const BROKER: i8 = 4;
+    const BROKER_ID_NOT_REGISTERED: i16 = 102;
     let broker = Broker::as_controller();
     let alter = |name: &str| {
         let set = AlterableConfig::default().with_name(text("log.retention.ms")).with_value(Some(text("86400000")));
@@ -61,7 +62,7 @@ fn a_controller_takes_the_settings_of_any_broker_and_a_broker_only_its_own() {
         (broker.client(), &own, code::NONE),
         (broker.client(), &other, code::INVALID_REQUEST),
         (broker.controller_client(), &own, code::NONE),
-        (broker.controller_client(), &other, code::NONE),
+        (broker.controller_client(), &other, BROKER_ID_NOT_REGISTERED),
     ] {
         let response = client.call(1, &alter(name)).responses.remove(0);
         assert_eq!(response.error_code, code, "{name}: {:?}", response.error_message);

@@ -282,6 +282,11 @@ fn check_lengths(current: &SettingMap, next: &SettingMap) -> Result<(), ApiError
     Ok(())
 }
 
+/// Whether a broker, or the active controller, goes by this id. Other controllers are not in the image.
+fn is_node(image: &ClusterImage, id: BrokerId) -> bool {
+    image.brokers.by_id(id).is_some() || image.controller.is_some_and(|controller| controller.node == id)
+}
+
 /// Kafka's `ConfigResourceExistenceChecker`: client metrics and groups need not exist.
 fn check_exists(image: &ClusterImage, kind: ResourceKind, name: &str) -> Result<(), ApiError> {
     match kind {
@@ -291,7 +296,7 @@ fn check_exists(image: &ClusterImage, kind: ResourceKind, name: &str) -> Result<
         }
         ResourceKind::Broker if !name.is_empty() => match name.parse() {
             Err(_) => Err(ApiError::new(ErrorCode::InvalidRequest, format!("Invalid broker name {name}"))),
-            Ok(id) if image.brokers.by_id(BrokerId(id)).is_none() => {
+            Ok(id) if !is_node(image, BrokerId(id)) => {
                 Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, format!("No node with id {id} found.")))
             }
             Ok(_) => Ok(()),
@@ -303,6 +308,8 @@ fn check_exists(image: &ClusterImage, kind: ResourceKind, name: &str) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::KafkaUuid;
+    use crate::metadata::image::ActiveController;
     use crate::metadata::rules::{ControllerSettings, SettingsCheck};
     use crate::metadata::topics::TopicDefaults;
 
@@ -319,6 +326,15 @@ mod tests {
         settings.set(ResourceKind::Topic, "a", "k", None);
         assert_eq!(settings.names(ResourceKind::Topic).collect::<Vec<_>>(), ["b"], "no settings, no row");
         assert!(settings.of(ResourceKind::Topic, "a").is_empty());
+    }
+
+    #[test]
+    fn the_controller_too_is_a_node_that_may_have_settings() {
+        let controller = ActiveController { node: BrokerId(9), directory: KafkaUuid(1), incarnation: KafkaUuid(2) };
+        let image = ClusterImage { controller: Some(controller), ..ClusterImage::default() };
+        let exists = |name: &str| check_exists(&image, ResourceKind::Broker, name).map_err(|why| why.code);
+        assert_eq!((exists("9"), exists("")), (Ok(()), Ok(())));
+        assert_eq!(exists("8"), Err(ErrorCode::BrokerIdNotRegistered));
     }
 
     fn altered(elr: bool, name: &str, alteration: Alteration) -> Result<usize, String> {
