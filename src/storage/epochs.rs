@@ -229,7 +229,8 @@ mod tests {
     #[test]
     fn tells_how_far_two_histories_agree() {
         let one = epochs(&[(2, 0), (4, 10), (7, 20)]);
-        let cases: [(&[(LeaderEpoch, Offset)], Offset, Offset); 6] = [
+        type Case<'a> = (&'a [(LeaderEpoch, Offset)], Offset, Offset);
+        let cases: [Case<'_>; 6] = [
             (&[(2, 0), (4, 10), (7, 20)], 0, 30),
             (&[(2, 0), (4, 10), (6, 18)], 0, 18),
             (&[(2, 0), (3, 5), (4, 10), (7, 20)], 0, 5),

@@ -60,7 +60,7 @@ impl Node {
 
     /// Its disks are replaced by empty ones.
     pub fn wipe(&self, lot: u64) {
-        let id = u128::from(lot) << 32 | (self.index as u128 + 1) << 16 | u128::from(self.life()) + 1_000;
+        let id = (u128::from(lot) << 32) | ((self.index as u128 + 1) << 16) | (u128::from(self.life()) + 1_000);
         let mut disks = SimulatedDisks::new(self.cluster_id, KafkaUuid(id));
         disks.snapshot_log_bytes = self.snapshot_log_bytes;
         *self.disks.borrow_mut() = Rc::new(disks);
