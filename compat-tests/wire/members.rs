@@ -185,7 +185,7 @@ fn before_the_first_group_nobody_coordinates() {
     let mut client = broker.client();
     assert_eq!(client.call(4, &join("g", "m", b"")).error_code, code::NOT_COORDINATOR, "a member that is known");
     assert_eq!(client.call(4, &heartbeat("g", "m", 1)).error_code, code::NOT_COORDINATOR);
-    assert_eq!(client.call(5, &sync("g", "m", 1)).error_code, code::NOT_COORDINATOR);
+    assert_eq!(client.call(4, &sync("g", "m", 1)).error_code, code::NOT_COORDINATOR);
     let describe = DescribeGroupsRequest::default().with_groups(vec![group_id("g")]);
     assert_eq!(client.call(5, &describe).groups[0].error_code, code::NOT_COORDINATOR);
     client.coordinator("g");
