@@ -302,7 +302,11 @@ public final class Main {
         ConfigEntry larger = new ConfigEntry("max.message.bytes", "2000000");
         AlterConfigOp set = new AlterConfigOp(larger, AlterConfigOp.OpType.SET);
         admin.incrementalAlterConfigs(Map.of(resource, List.of(set))).all().get(LIMIT_S, TimeUnit.SECONDS);
-        require(setting("admin", "max.message.bytes").equals("2000000"), "the altered setting is not read back");
+        // Whoever is asked may hear of it a moment later than the controller that decided it.
+        long until = System.nanoTime() + TimeUnit.SECONDS.toNanos(LIMIT_S);
+        while (!setting("admin", "max.message.bytes").equals("2000000")) {
+            require(System.nanoTime() < until, "the altered setting is not read back");
+        }
         TopicPartition place = new TopicPartition("admin", 0);
         long low = admin.deleteRecords(Map.of(place, RecordsToDelete.beforeOffset(4))).lowWatermarks().get(place)
             .get(LIMIT_S, TimeUnit.SECONDS).lowWatermark();
