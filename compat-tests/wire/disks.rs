@@ -1,7 +1,7 @@
 //! Disks that fill up, fail and are damaged: what is refused, what goes on, and that it ends.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::{DescribeLogDirsRequest, OffsetCommitRequest};
@@ -9,6 +9,7 @@ use ottla::ids::KafkaUuid;
 use ottla::server::SimulatedDisks;
 use ottla::storage::engine::MemoryDisk;
 use ottla::storage::reserve::Space;
+use tempfile::TempDir;
 
 use crate::asks::{self, Topic, code, group_id};
 use crate::batch::Batch;
@@ -177,74 +178,92 @@ fn damage(directory: &Path) -> impl FnOnce() {
     }
 }
 
+/// Two directories of a stopped broker, with a record in every partition of a topic.
+struct Filled {
+    root: TempDir,
+    topic: Topic,
+    /// What [`log_dirs`] told of the two.
+    before: Vec<(i16, Vec<i32>)>,
+}
+
+impl Filled {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a directory");
+        let broker = Broker::over(&log_dirs_below(&root), &[]);
+        let mut client = broker.client();
+        let topic = client.topic("t", PARTITIONS, &[]);
+        for partition in 0..PARTITIONS {
+            assert_eq!(produce(&mut client, &topic, partition), code::NONE);
+        }
+        let before = log_dirs(&mut client, &topic);
+        drop((client, broker));
+        Self { root, topic, before }
+    }
+
+    fn start(&self) -> Broker {
+        Broker::over(&log_dirs_below(&self.root), &[])
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn assert_whole(&self) {
+        let broker = self.start();
+        let mut client = broker.client();
+        assert_eq!(log_dirs(&mut client, &self.topic), self.before);
+        for partition in 0..PARTITIONS {
+            assert_eq!(client.fetch(&self.topic, partition, 0).high_watermark, 1);
+        }
+    }
+}
+
+/// The value of `log.dirs`.
+fn log_dirs_below(root: &TempDir) -> String {
+    let [first, second] = ["a", "b"].map(|name| root.path().join(name).display().to_string());
+    format!("{first},{second}")
+}
+
 #[test]
 fn a_damaged_directory_does_not_stop_a_start_and_comes_back_whole() {
-    let root = tempfile::tempdir().expect("a directory");
-    let (first, second) = (root.path().join("a"), root.path().join("b"));
-    let both = format!("{},{}", first.display(), second.display());
-    let broker = Broker::over(&both, &[]);
-    let mut client = broker.client();
-    let topic = client.topic("t", PARTITIONS, &[]);
-    for partition in 0..PARTITIONS {
-        assert_eq!(produce(&mut client, &topic, partition), code::NONE);
-    }
-    let before = log_dirs(&mut client, &topic);
-    drop((client, broker));
-    for (index, damaged) in [&second, &first].into_iter().enumerate() {
-        let repair = damage(damaged);
-        let broker = Broker::over(&both, &[]);
+    let filled = Filled::new();
+    for (index, damaged) in ["b", "a"].into_iter().enumerate() {
+        let damaged = filled.path(damaged);
+        let repair = damage(&damaged);
+        let broker = filled.start();
         let mut client = broker.client();
-        let (lost, kept) = (&before[1 - index].1, &before[index].1);
+        let (lost, kept) = (&filled.before[1 - index].1, &filled.before[index].1);
         for &partition in lost {
-            assert_eq!(produce(&mut client, &topic, partition), code::KAFKA_STORAGE_ERROR, "never begun anew");
-            assert_eq!(client.fetch(&topic, partition, 0).error_code, code::KAFKA_STORAGE_ERROR);
+            assert_eq!(produce(&mut client, &filled.topic, partition), code::KAFKA_STORAGE_ERROR, "never begun anew");
+            assert_eq!(client.fetch(&filled.topic, partition, 0).error_code, code::KAFKA_STORAGE_ERROR);
         }
         for &partition in kept {
-            assert_eq!(client.fetch(&topic, partition, 0).high_watermark, 1);
+            assert_eq!(client.fetch(&filled.topic, partition, 0).high_watermark, 1);
         }
-        let dirs = log_dirs(&mut client, &topic);
+        let dirs = log_dirs(&mut client, &filled.topic);
         assert_eq!(dirs[1 - index], (code::KAFKA_STORAGE_ERROR, Vec::new()));
-        assert_eq!(dirs[index], before[index]);
+        assert_eq!(dirs[index], filled.before[index]);
         let later = client.topic(&format!("later-{index}"), 2, &[]);
         assert_eq!(produce(&mut client, &later, 1), code::NONE);
         drop((client, broker));
         repair();
     }
-    let broker = Broker::over(&both, &[]);
-    let mut client = broker.client();
-    assert_eq!(log_dirs(&mut client, &topic), before);
-    for partition in 0..PARTITIONS {
-        assert_eq!(client.fetch(&topic, partition, 0).high_watermark, 1);
-    }
+    filled.assert_whole();
 }
 
 #[test]
 fn the_only_copy_is_waited_for_if_its_disk_is_not_there() {
-    let root = tempfile::tempdir().expect("a directory");
-    let (first, second) = (root.path().join("a"), root.path().join("b"));
-    let both = format!("{},{}", first.display(), second.display());
-    let broker = Broker::over(&both, &[]);
-    let mut client = broker.client();
-    let topic = client.topic("t", PARTITIONS, &[]);
-    for partition in 0..PARTITIONS {
-        assert_eq!(produce(&mut client, &topic, partition), code::NONE);
-    }
-    let before = log_dirs(&mut client, &topic);
-    drop((client, broker));
+    let filled = Filled::new();
     // As if it were not mounted: the directory is there, and empty.
-    let aside = root.path().join("aside");
+    let (second, aside) = (filled.path("b"), filled.path("aside"));
     fs::rename(&second, &aside).expect("the broker is stopped");
-    let broker = Broker::over(&both, &[]);
+    let broker = filled.start();
     let mut client = broker.client();
-    for &partition in &before[1].1 {
-        assert_eq!(produce(&mut client, &topic, partition), code::KAFKA_STORAGE_ERROR, "never begun anew");
+    for &partition in &filled.before[1].1 {
+        assert_eq!(produce(&mut client, &filled.topic, partition), code::KAFKA_STORAGE_ERROR, "never begun anew");
     }
     drop((client, broker));
     fs::remove_dir_all(&second).expect("the broker is stopped");
     fs::rename(&aside, &second).expect("the disk is there");
-    let broker = Broker::over(&both, &[]);
-    let mut client = broker.client();
-    for partition in 0..PARTITIONS {
-        assert_eq!(client.fetch(&topic, partition, 0).high_watermark, 1);
-    }
+    filled.assert_whole();
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{AlterConfigsRequest, IncrementalAlterConfigsRequest, alter_configs_request};
+use kafka_protocol::protocol::StrBytes;
 
 use crate::api::alterations::Asked;
 use crate::api::translate::text;
@@ -50,12 +51,10 @@ async fn changed(ctx: &Context, asked: &[Asked<'_>], validate_only: bool) -> Res
     let Some(response) = forward::decide(ctx, INCREMENTAL_ALTER_CONFIGS_VERSION, &request).await? else {
         return Ok(None);
     };
-    let mut outcomes = Outcomes::new();
-    for one in response.responses {
-        let outcome = outcome(one.error_code, one.error_message.as_deref());
-        outcomes.insert((one.resource_type, one.resource_name.to_string()), outcome);
-    }
-    Ok(Some(outcomes))
+    let told = response.responses.into_iter();
+    Ok(Some(
+        told.map(|one| told_of(one.resource_type, &one.resource_name, one.error_code, one.error_message)).collect(),
+    ))
 }
 
 /// These settings and no others.
@@ -77,19 +76,19 @@ async fn replaced(ctx: &Context, asked: &[Asked<'_>], validate_only: bool) -> Re
     let Some(response) = forward::decide(ctx, ALTER_CONFIGS_VERSION, &request).await? else {
         return Ok(None);
     };
-    let mut outcomes = Outcomes::new();
-    for one in response.responses {
-        let outcome = outcome(one.error_code, one.error_message.as_deref());
-        outcomes.insert((one.resource_type, one.resource_name.to_string()), outcome);
-    }
-    Ok(Some(outcomes))
+    let told = response.responses.into_iter();
+    Ok(Some(
+        told.map(|one| told_of(one.resource_type, &one.resource_name, one.error_code, one.error_message)).collect(),
+    ))
 }
 
-fn outcome(code: i16, message: Option<&str>) -> Outcome {
-    match ErrorCode::from_code(code) {
+/// An outcome and whose it is.
+fn told_of(kind: i8, name: &str, code: i16, message: Option<StrBytes>) -> ((i8, String), Outcome) {
+    let outcome = match ErrorCode::from_code(code) {
         ErrorCode::None => Ok(()),
-        code => Err(ApiError::new(code, message.unwrap_or_default())),
-    }
+        code => Err(ApiError::new(code, message.unwrap_or_default().as_str())),
+    };
+    ((kind, name.to_owned()), outcome)
 }
 
 fn in_order(asked: &[Asked<'_>], mut outcomes: Outcomes) -> Vec<Outcome> {
@@ -107,10 +106,8 @@ mod tests {
     #[test]
     fn outcomes_find_the_resources_they_name() {
         let asked = |kind, name| Asked { kind, name, configs: &[], replace: false };
-        let refused = outcome(40, Some("no such key"));
-        assert_eq!(refused, Err(ApiError::new(ErrorCode::InvalidConfig, "no such key")));
-        let outcomes =
-            Outcomes::from([((4, "2".to_owned()), refused.clone()), ((2, "t".to_owned()), outcome(0, None))]);
+        let refused = Err(ApiError::new(ErrorCode::InvalidConfig, "no such key"));
+        let outcomes = Outcomes::from([told_of(4, "2", 40, Some(text("no such key"))), told_of(2, "t", 0, None)]);
         let all = in_order(&[asked(2, "t"), asked(4, "2"), asked(4, "")], outcomes);
         assert_eq!(all, [Ok(()), refused, Err(ErrorCode::UnknownServerError.into())]);
     }

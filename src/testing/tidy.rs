@@ -3,7 +3,7 @@
 //! The tables below are the architecture; `docs/ARCHITECTURE.md` repeats the first one in prose and is compared with
 //! it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -245,6 +245,18 @@ fn names_crate(line: &str, krate: &str) -> bool {
         let starts = !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':' || c == '.' || c == '"');
         starts && after.starts_with("::")
     })
+}
+
+#[test]
+fn the_top_level_holds_what_was_agreed() {
+    const AGREED: &[&str] =
+        &["Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "compat-tests", "docker", "docs", "scripts", "src"];
+    let listed = std::process::Command::new("git").arg("ls-files").current_dir(root()).output();
+    let listed = String::from_utf8(listed.expect("git runs").stdout).expect("names are text");
+    let top: BTreeSet<_> = listed.lines().filter_map(|path| path.split('/').next()).collect();
+    assert!(top.contains("src"), "this is a clone");
+    let more: Vec<_> = top.iter().filter(|name| !name.starts_with('.') && !AGREED.contains(name)).collect();
+    assert!(more.is_empty(), "not agreed: {more:?}");
 }
 
 #[test]
