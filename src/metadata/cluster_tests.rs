@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::tests::{create, options};
+use super::tests::{create, options, rules};
 use super::*;
 use crate::env::Duplex;
 use crate::env::memory::MemoryNetwork;
@@ -55,11 +55,14 @@ impl Cluster {
     fn options(&self, id: i32, store: &Arc<MemoryStore>) -> MetadataOptions {
         let quorum =
             QuorumSettings { voters: self.voters.clone(), formatted: true, timing: TIMING, ..Default::default() };
+        let of = rules();
         MetadataOptions {
             node: BrokerId(id),
             directory: KafkaUuid(id as u128 * 10),
             cluster_id: Some(KafkaUuid(77)),
             quorum,
+            // These brokers listen nowhere, and are there all the same.
+            rules: Rules { controller: ControllerSettings { broker_listener: "NONE".into(), ..of.controller }, ..of },
             ..options(store)
         }
     }

@@ -10,9 +10,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::env::memory::MemoryNetwork;
 use crate::env::{BoxFuture, Duplex, Listener, Net};
 use crate::error::{ApiError, ErrorCode};
 use crate::metadata::quorum::Proposed;
+use crate::metadata::sessions::Word;
 
 struct NoNet;
 
@@ -279,6 +281,47 @@ async fn a_silent_broker_is_fenced_and_another_leads() {
     assert!(fenced(2) && !fenced(1), "only one of them is silent");
     assert_eq!((partition().leader, partition().isr), (Some(BrokerId(1)), vec![BrokerId(1)]));
     assert!(metadata.on_registration(other_broker(&metadata, 8), None).await.unwrap() > epoch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_hangs_up_is_fenced_at_once_if_nobody_is_there() {
+    let network = MemoryNetwork::new();
+    let env = Env::simulated(1, 1_700_000_000_000, network.host("localhost"));
+    let _own = env.net().bind("", 9092).await.unwrap();
+    let other = network.host("two");
+    let listener = other.bind("", 9092).await.unwrap();
+    let metadata = start(&env, &MemoryStore::new()).await;
+    let mut registration = other_broker(&metadata, 7);
+    registration.endpoints[0].host = "two".into();
+    let epoch = metadata.on_registration(registration, None).await.unwrap();
+    beat(&metadata, 2, epoch).await;
+    let fenced = |id| metadata.image().brokers.by_id(BrokerId(id)).unwrap().fenced;
+    for connection in [5, 6] {
+        metadata.sessions.heard(
+            &metadata.image(),
+            Word { id: BrokerId(2), epoch, read: 0, connection: Some(connection) },
+            env.now(),
+        );
+        drop(metadata.hearing(connection));
+        env.sleep(Duration::from_secs(2)).await;
+        assert!(!fenced(2), "it listens");
+    }
+    metadata.sessions.heard(
+        &metadata.image(),
+        Word { id: BrokerId(2), epoch, read: 0, connection: Some(7) },
+        env.now(),
+    );
+    drop(listener);
+    let began = env.now();
+    drop(metadata.hearing(7));
+    metadata.watch().wait_for(|image| image.brokers.by_id(BrokerId(2)).unwrap().fenced).await.unwrap();
+    assert!(env.now() - began < Duration::from_millis(100));
+    assert!(!fenced(1));
+    beat(&metadata, 2, epoch).await;
+    assert!(!fenced(2), "it is there after all");
+    let began = env.now();
+    metadata.watch().wait_for(|image| image.brokers.by_id(BrokerId(2)).unwrap().fenced).await.unwrap();
+    assert!(env.now() - began < Duration::from_secs(4), "it is late, and nobody listens");
 }
 
 #[tokio::test(start_paused = true)]
