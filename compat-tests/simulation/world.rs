@@ -147,7 +147,7 @@ async fn live(stage: Rc<Stage>, disks: Rc<SimulatedDisks>, plan: Plan, seed: u64
     let sources = Sources { overrides: settings(&plan), ..Sources::default() };
     let loaded = Config::load(sources)?;
     let start = Start { loaded, cluster_id: None, announce: false };
-    let server = Server::start_simulated(env, start, &disks).await?;
+    let server = Server::start_simulated(env, start, &disks, |_| {}).await?;
     stage.note(BROKER, format_args!("is ready, life {life}"));
     Err(format!("the broker ended by itself: {}", server.failed().await).into())
 }

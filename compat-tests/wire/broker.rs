@@ -86,7 +86,7 @@ impl Broker {
         Broker::run(
             None,
             Company::Others { _guard: COMPANY.read() },
-            Server::start_simulated(Env::real(), start, disks),
+            Server::start_simulated(Env::real(), start, disks, |_| {}),
         )
     }
 

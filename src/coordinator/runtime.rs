@@ -148,12 +148,11 @@ async fn load_and_serve<S: Shard>(home: &Home<S>, mailbox: &mut mpsc::Receiver<L
     Tenure::new(home, shard).serve(mailbox).await
 }
 
-/// Replays the journal and waits until all of it is committed: a record that is not may be unknown to the next leader.
+/// Waits until all of the journal is committed, and replays it. A record that is not may be unknown to the next leader;
+/// and it may not be on this disk yet, so that reading the journal would not find it.
 async fn load_committed<S: Shard>(home: &Home<S>) -> Result<S, LoadFailure> {
-    let end = home.journal.log_end();
-    let shard = load(&*home.journal, (home.make)()).await?;
-    home.journal.committed(end).await.map_err(LoadFailure::Journal)?;
-    Ok(shard)
+    home.journal.committed(home.journal.log_end()).await.map_err(LoadFailure::Journal)?;
+    load(&*home.journal, (home.make)()).await
 }
 
 /// The output of `work`; who asks meanwhile is told that the shard is loading. `None` if nobody can ask any more.
@@ -545,6 +544,20 @@ mod tests {
         journal.set_readable(true);
         settle().await;
         assert_eq!(shard.ask(ToyAsk::Look("a")).await, says("1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_on_disk_when_the_load_begins_is_loaded() {
+        let journal = MemoryJournal::new();
+        journal.write(batch(None, &[("a", Some("1"))]));
+        journal.commit(1);
+        journal.write(batch(None, &[("a", Some("2"))]));
+        let shard = start(&env(), &journal);
+        settle().await;
+        assert_eq!(shard.ask(ToyAsk::Look("a")).await, Err(ErrorCode::CoordinatorLoadInProgress));
+        journal.commit(2);
+        settle().await;
+        assert_eq!(shard.ask(ToyAsk::Look("a")).await, says("2"));
     }
 
     #[tokio::test(start_paused = true)]

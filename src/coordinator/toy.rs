@@ -217,14 +217,15 @@ impl Journal for MemoryJournal {
         end_of(&self.batches.lock())
     }
 
-    /// One batch at a time, so that a load takes several reads.
+    /// One batch at a time, so that a load takes several reads, and none that is not committed: it need not be on disk.
     fn read(&self, from: Offset, _max_bytes: usize) -> BoxFuture<'static, Result<Bytes, ErrorCode>> {
-        let batches = self.batches.lock().clone();
+        let (batches, committed) = (self.batches.lock().clone(), *self.commit_point.borrow());
         let mut readable = self.readable.subscribe();
         Box::pin(async move {
             let _ = readable.wait_for(|readable| *readable).await;
-            let holds = |batch: &Bytes| BatchHeader::parse(batch).unwrap().next_offset() > from;
-            Ok(batches.into_iter().find(holds).unwrap_or_default())
+            let end = |batch: &Bytes| BatchHeader::parse(batch).unwrap().next_offset();
+            let is_on_disk = |batch: &Bytes| committed.is_ok_and(|committed| end(batch) <= committed);
+            Ok(batches.into_iter().find(|batch| end(batch) > from).filter(is_on_disk).unwrap_or_default())
         })
     }
 

@@ -99,6 +99,8 @@ pub struct BrokerProfile {
     pub log_dirs: Vec<KafkaUuid>,
     /// The epoch of its earlier life, if every directory still has what it had then; else -1.
     pub previous_epoch: i64,
+    /// This life of it; `None`: one is drawn.
+    pub incarnation: Option<KafkaUuid>,
 }
 
 /// What the metadata of a node is started with.
@@ -163,8 +165,8 @@ impl Metadata {
     /// [`Metadata::peer_message`]. The broker is registered by whoever keeps it alive ([`Metadata::register_broker`],
     /// [`Metadata::heartbeat`]).
     pub async fn start(env: &Env, options: MetadataOptions) -> Result<Metadata, StartError> {
-        let incarnation = env.random_uuid();
-        let BrokerProfile { rack, endpoints, features, log_dirs, previous_epoch } = options.broker.clone();
+        let BrokerProfile { rack, endpoints, features, log_dirs, previous_epoch, incarnation } = options.broker.clone();
+        let incarnation = incarnation.unwrap_or_else(|| env.random_uuid());
         let id = options.node;
         let registration = Registration { id, incarnation, rack, endpoints, features, log_dirs, previous_epoch };
         let registration = Arc::new(registration);
@@ -213,7 +215,8 @@ impl Metadata {
             return Err(StartError::Identity(format!("it is of cluster {known}, this is cluster {asked}")));
         }
         let cluster_id = if asked.is_zero() { env.random_uuid() } else { asked };
-        let identity = ActiveController { node, directory, incarnation: registration.incarnation };
+        // Not the broker's: a life of that may be gone through twice.
+        let identity = ActiveController { node, directory, incarnation: env.random_uuid() };
         let mut features = options.bootstrap_features;
         // Voters that are a setting are those of version 0.
         features.retain(|(name, _)| is_dynamic || name != "kraft.version");

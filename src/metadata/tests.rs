@@ -55,6 +55,7 @@ pub(super) fn profile() -> BrokerProfile {
             .into(),
         log_dirs: vec![KafkaUuid(0x11_0000)],
         previous_epoch: -1,
+        incarnation: None,
     }
 }
 

@@ -26,7 +26,9 @@ mod waiters;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::future::join_all;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
@@ -51,7 +53,8 @@ pub use waiters::{Commit, FetchWait};
 use crate::env::Env;
 use crate::error::ErrorCode;
 use crate::ids::{BrokerId, KafkaUuid, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition};
-use crate::storage::dirs::{DataDir, LockedDir};
+use crate::storage::dirs::{BrokerLife, DataDir, LockedDir};
+use crate::storage::engine::Poisoned;
 
 /// What changed about a hosted partition.
 pub enum PartitionEvent {
@@ -72,6 +75,13 @@ pub struct LostDir {
     pub lock: Option<LockedDir>,
 }
 
+/// The engine has reported what went wrong; without the note this life will not be trusted.
+fn noted(directory: &DataDir, outcome: Result<(), Poisoned>) {
+    if let Err(poison) = outcome {
+        tracing::warn!(path = %directory.path.display(), %poison, "the life of the broker could not be noted");
+    }
+}
+
 struct Inner {
     neighbours: Arc<Neighbours>,
     directories: Vec<Arc<DataDir>>,
@@ -84,6 +94,8 @@ struct Inner {
     wishes: Mutex<moves::Wishes>,
     /// Held while a copy takes the place of a log.
     turn: Arc<Semaphore>,
+    /// The directories say of this life that it has done nothing.
+    has_noted_life: AtomicBool,
 }
 
 /// The partitions of this broker. Cheap to clone.
@@ -103,6 +115,7 @@ impl Partitions {
             cleaner: CleanerFigures::default(),
             wishes: Mutex::default(),
             turn: Arc::new(Semaphore::new(1)),
+            has_noted_life: AtomicBool::new(false),
         }))
     }
 
@@ -158,27 +171,44 @@ impl Partitions {
         failed.map(|directory| directory.id).collect()
     }
 
-    /// The broker epoch that every data directory remembers; `None` if they do not agree, one of them is lost, or none
-    /// remembers any. Everything that was acknowledged under that epoch is still there . Blocking.
-    pub fn remembered_broker_epoch(&self) -> Option<i64> {
+    /// What every data directory remembers of the broker's life; `None` if they do not agree, one of them is lost, or
+    /// none remembers any. Everything that was acknowledged until then is still there. Blocking.
+    pub fn remembered_life(&self) -> Option<BrokerLife> {
         if !self.0.lost.is_empty() {
             return None;
         }
-        let mut epochs = self.0.directories.iter().map(|directory| directory.broker_epoch().ok().flatten());
-        let first = epochs.next()??;
-        epochs.all(|epoch| epoch == Some(first)).then_some(first)
+        let mut lives = self.0.directories.iter().map(|directory| directory.broker_life().ok().flatten());
+        let first = lives.next()??;
+        lives.all(|life| life == Some(first)).then_some(first)
+    }
+
+    /// Has every data directory note that a life begins, before it is registered. Not where there is no room: that would
+    /// have to be waited for.
+    pub async fn begin_life(&self, life: BrokerLife) {
+        if !self.full_directories().is_empty() {
+            return;
+        }
+        self.0.has_noted_life.store(true, Ordering::Relaxed);
+        join_all(self.0.directories.iter().map(|directory| async move {
+            noted(directory, directory.begin_broker_life(life).await);
+        }))
+        .await;
     }
 
     /// Has every data directory note the epoch under which this broker is registered: in the order of writes, so before
-    /// anything that is acknowledged under it.
-    pub fn note_broker_epoch(&self, env: &Env, epoch: i64) {
-        for directory in self.0.directories.iter().cloned() {
-            env.spawn(async move {
-                if let Err(poison) = directory.note_broker_epoch(epoch).await {
-                    // The engine has reported it; without the note this life will not be trusted.
-                    tracing::warn!(path = %directory.path.display(), %poison, "the broker epoch could not be noted");
-                }
-            });
+    /// anything that is acknowledged under it. If they noted the life as one that has done nothing, this returns when it
+    /// does not say so any more.
+    pub async fn note_broker_epoch(&self, env: &Env, epoch: i64) {
+        let notes = self
+            .0
+            .directories
+            .iter()
+            .cloned()
+            .map(|directory| env.spawn(async move { noted(&directory, directory.note_broker_epoch(epoch).await) }));
+        let notes = join_all(notes);
+        if self.0.has_noted_life.load(Ordering::Relaxed) {
+            // A task that panicked has told of it.
+            drop(notes.await);
         }
     }
 

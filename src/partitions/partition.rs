@@ -165,6 +165,9 @@ struct Core {
     /// `None` once the partition is deleted, and if its directory was lost before the start.
     log: Option<PartitionLog>,
     durable_end: Offset,
+    /// Where the log starts on stable storage: what is told, since a crash cannot take it back. The log itself may start
+    /// later for as long as a write takes.
+    durable_start: Offset,
     high_watermark: Offset,
     waiters: Waiters,
     /// Of the newest registration that was taken into effect.
@@ -207,10 +210,11 @@ impl Partition {
     ) -> Partition {
         let id = log.id();
         let high_watermark = log.stored_high_watermark().max(log.log_start());
-        let durable_end = log.log_end();
+        let (durable_start, durable_end) = (log.log_start(), log.log_end());
         let core = Core {
             log: Some(log),
             durable_end,
+            durable_start,
             high_watermark,
             leader_high_watermark: high_watermark,
             ..Core::without_log(ErrorCode::NotLeaderOrFollower)
@@ -580,25 +584,37 @@ impl Partition {
         }
     }
 
+    /// Raises the log start; the future tells when that is on disk, and then readers hear of it.
     fn delete_before(
-        &self,
+        self: &Arc<Self>,
         core: &mut MutexGuard<'_, Core>,
         offset: Offset,
     ) -> Result<BoxFuture<'static, Result<(), ErrorCode>>, ErrorCode> {
         let (told, outcome) = tokio::sync::oneshot::channel();
         let log = core.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = self.clone();
         log.delete_before(offset, move |fate| {
+            if fate.is_ok() {
+                partition.deleted_before(offset);
+            }
             // Nobody may be waiting any more.
             let _ = told.send(fate.is_ok());
         })
         .map_err(|_| ErrorCode::KafkaStorageError)?;
-        core.waiters.advanced(offset);
         Ok(Box::pin(async move {
             match outcome.await {
                 Ok(true) => Ok(()),
                 _ => Err(ErrorCode::KafkaStorageError),
             }
         }))
+    }
+
+    /// The lane's news: the log starts at `offset`, or later, on stable storage.
+    fn deleted_before(&self, offset: Offset) {
+        let mut core = self.core.lock();
+        let started = core.log.as_ref().map_or(0, PartitionLog::log_start);
+        core.durable_start = core.durable_start.max(offset.min(started));
+        core.waiters.wake_fetches();
     }
 
     /// Refuses every request from now on: the disk failed.
@@ -644,6 +660,7 @@ impl Core {
             role: Role::Offline(code),
             log: None,
             durable_end: 0,
+            durable_start: 0,
             high_watermark: 0,
             waiters: Waiters::default(),
             partition_epoch: -1,
@@ -703,6 +720,10 @@ impl Core {
         if ask.from < offsets.log_start || ask.from > offsets.log_end {
             return Err(ErrorCode::OffsetOutOfRange);
         }
+        if ask.from < log.log_start() {
+            // It is given up, and a crash may still bring it back.
+            return Err(ErrorCode::OffsetNotAvailable);
+        }
         match log.read(ask.from, offsets.bound(ask.isolation), ask.bytes_max, ask.at_least_one) {
             Ok(batches) => Ok(Planned::Found(offsets, batches)),
             Err(work) => Ok(Planned::Cold(offsets, work)),
@@ -713,7 +734,7 @@ impl Core {
         let log = self.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let high_watermark = self.high_watermark;
         let last_stable = log.first_unstable().map_or(high_watermark, |first| first.min(high_watermark));
-        Ok(LogOffsets { log_start: log.log_start(), last_stable, high_watermark, log_end: log.log_end() })
+        Ok(LogOffsets { log_start: self.durable_start, last_stable, high_watermark, log_end: log.log_end() })
     }
 
     /// Moves the high watermark forward and tells who waited for it.

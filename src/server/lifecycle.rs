@@ -166,7 +166,7 @@ impl Living {
                 Ok(epoch) => {
                     // Without syncs nothing vouches for what this life acknowledges.
                     let synced = config.load().broker().ottla_sync_before_ack;
-                    partitions.note_broker_epoch(env, if synced { epoch } else { -1 });
+                    partitions.note_broker_epoch(env, if synced { epoch } else { -1 }).await;
                     return Ok(epoch);
                 }
                 Err(refused) => refused,

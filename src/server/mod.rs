@@ -41,7 +41,7 @@ use crate::network::{Limits, ListenerSetting, Listeners, Network, dispatch_to};
 use crate::partitions::{
     Cleaner, DiskWatch, IsrChanges, Moves, Neighbours, Partitions, Placements, Reconciler, RetentionSweep, shrink_isrs,
 };
-use crate::storage::dirs::NotTaken;
+use crate::storage::dirs::{BrokerLife, NotTaken};
 
 use disks::{Disks, NewCluster};
 use follow::Follower;
@@ -88,16 +88,26 @@ impl Server {
             (None, false) => NewCluster::Draw,
         };
         let disks = open_disks(&env, config.broker().clone(), new_cluster).await?;
-        Server::start_on(env, start, disks).await
+        Server::start_on((env, start), disks, |_| {}).await
     }
 
-    /// Starts a broker on simulated disks.
-    pub async fn start_simulated(env: Env, start: Start, disks: &SimulatedDisks) -> Result<Server, String> {
+    /// Starts a broker on simulated disks. `seen` gets to see what is inside as soon as there is anything: long before
+    /// the broker is ready it may be in an ISR, or the active controller.
+    pub async fn start_simulated(
+        env: Env,
+        start: Start,
+        disks: &SimulatedDisks,
+        seen: impl FnOnce(&Arc<Services>),
+    ) -> Result<Server, String> {
         let disks = disks.open(&env, start.loaded.config.broker())?;
-        Server::start_on(env, start, disks).await
+        Server::start_on((env, start), disks, seen).await
     }
 
-    async fn start_on(env: Env, start: Start, disks: Disks) -> Result<Server, String> {
+    async fn start_on(
+        (env, start): (Env, Start),
+        disks: Disks,
+        seen: impl FnOnce(&Arc<Services>),
+    ) -> Result<Server, String> {
         let began = env.now();
         let config = start.loaded.config.clone();
         let listeners = bind(&env, &config).await?;
@@ -132,6 +142,7 @@ impl Server {
             groups: groups.clone(),
         });
         let services = Arc::new(services);
+        seen(&services);
         let mut follower = Follower::new(&services, reconciler);
         follower.follow(&metadata.image());
         let settings = follower.settings();
@@ -327,7 +338,15 @@ async fn start_metadata(
     });
     // Without syncs a crash may have taken what was acknowledged, whatever the directories remember.
     let remembering = broker.ottla_sync_before_ack.then(|| partitions.clone());
-    let previous_epoch = env.blocking(move || remembering?.remembered_broker_epoch()).await.unwrap_or(-1);
+    let remembered = env.blocking(move || remembering?.remembered_life()).await;
+    let previous_epoch = remembered.map_or(-1, |life| life.epoch);
+    // A life that was begun and never heard of its registration has done nothing: this is it once more. Taken for
+    // another it would seem that what it remembers is not what it had.
+    let begun = remembered.and_then(|life| life.begun);
+    let incarnation = begun.unwrap_or_else(|| env.random_uuid());
+    if begun.is_none() && broker.ottla_sync_before_ack {
+        partitions.begin_life(BrokerLife { epoch: previous_epoch, begun: Some(incarnation) }).await;
+    }
     let options = MetadataOptions {
         store: disk.store,
         node: BrokerId(broker.node_id),
@@ -339,6 +358,7 @@ async fn start_metadata(
             features,
             log_dirs: partitions.directories().map(|(id, _)| id).collect(),
             previous_epoch,
+            incarnation: Some(incarnation),
         },
         quorum: quorum::settings(config, addresses),
         bootstrap_features,

@@ -190,6 +190,32 @@ fn space_of(path: &Path) -> Option<Space> {
     Some(Space { total_bytes: bytes(volume.f_blocks), usable_bytes: bytes(volume.f_bavail) })
 }
 
+/// What a directory notes of the life of its broker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BrokerLife {
+    /// The epoch under which the broker was last registered, as far as it heard: everything that was acknowledged under
+    /// it is here still. -1 if that cannot be vouched for.
+    pub epoch: i64,
+    /// The incarnation of a later life that was begun and has done nothing yet. It may be registered.
+    pub begun: Option<KafkaUuid>,
+}
+
+impl BrokerLife {
+    fn encode(self) -> Bytes {
+        let begun = self.begun.map(|begun| begun.0.to_be_bytes());
+        [&self.epoch.to_be_bytes()[..], begun.as_ref().map_or(&[], |begun| &begun[..])].concat().into()
+    }
+
+    fn decode(row: &[u8]) -> Option<BrokerLife> {
+        let (epoch, rest) = row.split_first_chunk::<8>()?;
+        let begun = match rest {
+            [] => None,
+            begun => Some(KafkaUuid(u128::from_be_bytes(begun.try_into().ok()?))),
+        };
+        Some(BrokerLife { epoch: i64::from_be_bytes(*epoch), begun })
+    }
+}
+
 /// An open data directory.
 pub struct DataDir {
     pub id: KafkaUuid,
@@ -263,28 +289,36 @@ impl DataDir {
         &self.home.engine
     }
 
-    /// The broker epoch that was last noted here: everything that was acknowledged under it is here still. `None` if
-    /// none was noted, or the directory comes from a backup. Blocking.
-    pub fn broker_epoch(&self) -> Result<Option<i64>, Poisoned> {
+    /// What was last noted of the broker's life; `None` if nothing was, or the directory comes from a backup. Blocking.
+    pub fn broker_life(&self) -> Result<Option<BrokerLife>, Poisoned> {
         if self.path.join(RESTORED).exists() {
             return Ok(None);
         }
         let row = self.home.engine.value(Family::State, &keys::broker_epoch())?;
-        let number = |row: Bytes| row.first_chunk::<8>().map(|bytes| i64::from_be_bytes(*bytes));
-        row.map(|row| number(row).ok_or_else(|| Poisoned("malformed row of the broker epoch".into()))).transpose()
+        let malformed = || Poisoned("malformed row of the broker epoch".into());
+        row.map(|row| BrokerLife::decode(&row).ok_or_else(malformed)).transpose()
+    }
+
+    /// Notes that a life begins that is about to be registered; returns once that is on disk.
+    pub async fn begin_broker_life(&self, life: BrokerLife) -> Result<(), Poisoned> {
+        self.put_broker_life(life).await
     }
 
     /// Notes the broker epoch under which records are acknowledged from now on; returns once that is on disk.
     pub async fn note_broker_epoch(&self, epoch: i64) -> Result<(), Poisoned> {
-        let mut write = Write::new();
-        write.put(Family::State, keys::broker_epoch(), Bytes::copy_from_slice(&epoch.to_be_bytes()));
-        let (tell, told) = oneshot::channel();
-        // Whoever does not wait any more does not need to know.
-        self.home.engine.submit(write.when_done(move |outcome| drop(tell.send(outcome))))?;
-        told.await.unwrap_or_else(|_| Err(Poisoned("the engine has ended".into())))?;
+        self.put_broker_life(BrokerLife { epoch, begun: None }).await?;
         // From here on the note is about this life. If the mark stays, the next one is not believed.
         let _ = fs::remove_file(self.path.join(RESTORED));
         Ok(())
+    }
+
+    async fn put_broker_life(&self, life: BrokerLife) -> Result<(), Poisoned> {
+        let mut write = Write::new();
+        write.put(Family::State, keys::broker_epoch(), life.encode());
+        let (tell, told) = oneshot::channel();
+        // Whoever does not wait any more does not need to know.
+        self.home.engine.submit(write.when_done(move |outcome| drop(tell.send(outcome))))?;
+        told.await.unwrap_or_else(|_| Err(Poisoned("the engine has ended".into())))
     }
 
     /// Looks how much room is left, and says so when it begins or ends to be too little. Blocking.
@@ -407,10 +441,16 @@ mod tests {
         let options = DirOptions { engine, tail_bytes: 1 << 20, reserve_bytes: 0 };
         let disk = MemoryDisk::new();
         let open = || DataDir::in_memory(&env, &disk, KafkaUuid(7), &options).unwrap();
-        assert_eq!(open().broker_epoch(), Ok(None));
+        assert_eq!(open().broker_life(), Ok(None));
         open().note_broker_epoch(41).await.unwrap();
         disk.crash(0);
-        assert_eq!(open().broker_epoch(), Ok(Some(41)));
+        let noted = BrokerLife { epoch: 41, begun: None };
+        assert_eq!(open().broker_life(), Ok(Some(noted)));
+        let begun = BrokerLife { begun: Some(KafkaUuid(6)), ..noted };
+        open().begin_broker_life(begun).await.unwrap();
+        disk.crash(0);
+        assert_eq!(open().broker_life(), Ok(Some(begun)));
+        assert_eq!(BrokerLife::decode(&[0; 9]), None);
     }
 
     #[test]

@@ -5,12 +5,13 @@
 //! on every member of the ISR and the ELR, on stable storage (I5 to I8), the same bytes everywhere (I4), and is never
 //! cut or lost, not by a crash either (I10, I16, I17).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use ottla::api::Services;
-use ottla::ids::{BrokerId, TopicIdPartition};
+use ottla::error::ErrorCode;
+use ottla::ids::{BrokerId, TopicId, TopicIdPartition};
 use ottla::metadata::{ClusterImage, PartitionRegistration, ResourceKind};
 use ottla::partitions::{Isolation, LogOffsets, Partition, ReadAsk};
 
@@ -43,8 +44,17 @@ struct Replica {
     /// Up to here it holds what is committed, on stable storage.
     agreed: i64,
     high_watermark: i64,
-    /// As it was last seen.
+    /// As they were last seen.
     durable_end: i64,
+    log_start: i64,
+}
+
+/// Who was in sync at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InSync {
+    topic: TopicId,
+    isr: Vec<BrokerId>,
+    partition_epoch: i32,
 }
 
 /// One replica at one moment.
@@ -63,6 +73,8 @@ pub struct Lookout {
     newest: Arc<ClusterImage>,
     by_offset: BTreeMap<i64, Arc<ClusterImage>>,
     truths: BTreeMap<TopicIdPartition, Truth>,
+    /// Nodes whose disks were replaced.
+    wiped_nodes: BTreeSet<usize>,
     /// Who was the active controller in each epoch.
     controllers: BTreeMap<i32, usize>,
     /// Nothing has gone wrong so far.
@@ -81,6 +93,7 @@ impl Lookout {
             newest: Arc::default(),
             by_offset: BTreeMap::new(),
             truths: BTreeMap::new(),
+            wiped_nodes: BTreeSet::new(),
             controllers: BTreeMap::new(),
         }
     }
@@ -134,6 +147,7 @@ impl Lookout {
 
     /// A node has got empty disks.
     pub fn wiped(&mut self, node: usize) {
+        self.wiped_nodes.insert(node);
         for truth in self.truths.values_mut() {
             truth.wiped.extend(truth.replicas.remove(&node).map(|replica| replica.durable_end));
         }
@@ -164,8 +178,20 @@ impl Lookout {
         if image.index.next_offset > self.newest.index.next_offset {
             check_step((cluster.plan.min_isr, self.is_quiet), &self.newest, &image)?;
             self.newest = image;
+            self.forget_former_replicas();
         }
         Ok(())
+    }
+
+    /// Who is no replica any more loses what it had; if it becomes one again it begins anew.
+    fn forget_former_replicas(&mut self) {
+        for (id, truth) in &mut self.truths {
+            let registration = self.newest.topics.by_id(id.topic).and_then(|topic| topic.partition(id.partition));
+            let is_replica = |node: &usize| {
+                registration.is_some_and(|partition| partition.replicas.iter().any(|id| node_of(*id) == *node))
+            };
+            truth.replicas.retain(|node, _| is_replica(node));
+        }
     }
 
     fn look_at_logs(&mut self, cluster: &Cluster) -> Verdict {
@@ -184,13 +210,6 @@ impl Lookout {
                     leads_in,
                 });
             }
-            // Who does not host it any more knows nothing of it.
-            for (id, truth) in &mut self.truths {
-                let hosts = |sights: &Vec<Sight>| sights.iter().any(|sight| sight.node == node.index);
-                if !sights.get(id).is_some_and(hosts) {
-                    truth.replicas.remove(&node.index);
-                }
-            }
         }
         for (id, sights) in sights {
             self.look_at_partition(cluster, id, &sights).map_err(|sentence| {
@@ -204,14 +223,17 @@ impl Lookout {
     fn look_at_partition(&mut self, cluster: &Cluster, id: TopicIdPartition, sights: &[Sight]) -> Verdict {
         let newest = self.newest.clone();
         let registration = newest.topics.by_id(id.topic).and_then(|topic| topic.partition(id.partition));
+        let Some(registration) = registration else { return Ok(()) };
         let truth = self.truths.entry(id).or_default();
-        for sight in sights {
+        // Whoever is no replica any more has not heard of it yet.
+        let is_replica = |sight: &&Sight| registration.replicas.contains(&BrokerId(cluster.nodes[sight.node].id()));
+        let sights: Vec<&Sight> = sights.iter().filter(is_replica).collect();
+        for sight in &sights {
             truth.note(cluster, sight)?;
         }
-        for sight in sights {
+        for sight in &sights {
             truth.extend(sight)?;
         }
-        let Some(registration) = registration else { return Ok(()) };
         for sight in sights {
             truth.check(cluster, &newest, registration, sight)?;
         }
@@ -224,23 +246,52 @@ impl Lookout {
         let id = TopicIdPartition { topic: topic.id, partition: spot.1 };
         let truth = self.truths.entry(id).or_default();
         truth.high_watermark = truth.high_watermark.max(end);
-        let on_disk = |node: &usize| {
-            let services = cluster.nodes[*node].services();
+        let on_disk = |node: usize| {
+            let services = cluster.nodes[node].services();
             let hosted = services.and_then(|services| services.partitions.hosted(id).ok());
-            let before = truth.replicas.get(node).map(|replica| replica.durable_end);
-            hosted.map(|partition| partition.durable_end()).or(before).is_some_and(|durable| durable >= end)
+            let before = truth.replicas.get(&node).map(|replica| replica.durable_end);
+            hosted.map(|partition| partition.durable_end()).or(before)
         };
+        let ends: Vec<Option<i64>> = (0..cluster.nodes.len()).map(on_disk).collect();
         // The producer may hear of it when a disk that had it is no more.
         let wiped = truth.wiped.iter().filter(|wiped| **wiped >= end).count();
-        let copies = (0..cluster.nodes.len()).filter(on_disk).count() + wiped;
+        let copies = ends.iter().flatten().filter(|durable| **durable >= end).count() + wiped;
         let least = cluster.plan.min_isr;
-        ensure(copies >= least, || format!("what ends at {end} was acknowledged and is on {copies} disks, not {least}"))
+        ensure(copies >= least, || {
+            format!("what ends at {end} was acknowledged and is on {copies} disks, not {least}: they end at {ends:?}")
+        })
+    }
+
+    /// What the newest metadata says of a partition.
+    pub fn registration(&self, spot: Spot) -> Option<PartitionRegistration> {
+        self.newest.topics.by_name(spot.0)?.partition(spot.1).cloned()
+    }
+
+    /// The replicas in sync of a partition, and the epoch in which they are.
+    pub fn in_sync(&self, spot: Spot) -> Option<InSync> {
+        let topic = self.newest.topics.by_name(spot.0)?;
+        let partition = topic.partition(spot.1)?;
+        Some(InSync { topic: topic.id, isr: partition.isr.clone(), partition_epoch: partition.partition_epoch })
+    }
+
+    /// DeleteRecords was answered: who was in sync all the while has given up what lies below `low_watermark`.
+    pub fn deleted(&self, cluster: &Cluster, spot: Spot, before: &Option<InSync>, low_watermark: i64) -> Verdict {
+        let Some(known) = before.as_ref().filter(|_| *before == self.in_sync(spot)) else { return Ok(()) };
+        let id = TopicIdPartition { topic: known.topic, partition: spot.1 };
+        for node in known.isr.iter().map(|id| &cluster.nodes[node_of(*id)]) {
+            let hosted = node.services().and_then(|services| services.partitions.hosted(id).ok());
+            let start = hosted.and_then(|hosted| hosted.offsets_if_any()).map(|offsets| offsets.log_start);
+            ensure(start.is_none_or(|start| start >= low_watermark), || {
+                format!("below {low_watermark} all is deleted, but the log of {} starts at {start:?}", node.name())
+            })?;
+        }
+        Ok(())
     }
 
     /// Whether the cluster is at full strength, or why not (L1).
     pub fn settled(&self, cluster: &Cluster) -> Verdict {
         for node in &cluster.nodes {
-            ensure(node.services().is_some(), || format!("{} is not part of the cluster", node.name()))?;
+            ensure(node.is_ready(), || format!("{} is not part of the cluster", node.name()))?;
             let index = self.images[node.index].as_ref().map(|image| image.index);
             ensure(index == Some(self.newest.index), || {
                 format!("{} has the metadata of {index:?}, not of {:?}", node.name(), self.newest.index)
@@ -249,11 +300,23 @@ impl Lookout {
         for topic in self.newest.topics.iter() {
             for (index, registration) in (0..).zip(&topic.partitions) {
                 let id = TopicIdPartition { topic: topic.id, partition: index };
+                if self.is_lost_with_its_disk(id, registration) {
+                    continue;
+                }
                 settled(cluster, id, registration)
                     .map_err(|sentence| format!("{}-{index}: {sentence}; it is {registration:?}", topic.name))?;
             }
         }
         Ok(())
+    }
+
+    /// Nothing was ever committed, and the last that could have been elected was lost with its disk: nobody leads until
+    /// somebody allows an unclean election.
+    fn is_lost_with_its_disk(&self, id: TopicIdPartition, registration: &PartitionRegistration) -> bool {
+        let PartitionRegistration { replicas, isr, elr, leader, .. } = registration;
+        let is_empty = self.truths.get(&id).is_none_or(|truth| truth.high_watermark == 0);
+        let lost_a_disk = replicas.iter().any(|id| self.wiped_nodes.contains(&node_of(*id)));
+        is_empty && lost_a_disk && leader.is_none() && isr.is_empty() && elr.is_empty()
     }
 
     /// Every replica of everything is the same, to the last byte. To be asked only when nothing is going on.
@@ -271,7 +334,7 @@ impl Lookout {
             let start = sights.iter().map(|(.., offsets)| offsets.log_start).max().unwrap_or(0);
             let mut first: Option<(usize, Bytes)> = None;
             for (node, hosted, offsets) in sights {
-                let batches = read(&hosted, start, offsets.log_end)?;
+                let batches = read(&hosted, start, offsets.log_end).unwrap_or_default();
                 check_producers(&hosted, &batches)
                     .map_err(|sentence| format!("{name}: {}: {sentence}", cluster.nodes[node].name()))?;
                 let log = Bytes::from(batches.concat());
@@ -316,7 +379,8 @@ impl Truth {
             format!("{name}: {offsets:?} and the durable end {durable_end} are out of order")
         })?;
         let (hosted, life) = (Arc::downgrade(partition), cluster.nodes[*node].life());
-        let fresh = || Replica { hosted: hosted.clone(), life, agreed: 0, high_watermark: 0, durable_end: 0 };
+        let fresh =
+            || Replica { hosted: hosted.clone(), life, agreed: 0, high_watermark: 0, durable_end: 0, log_start: 0 };
         let replica = self.replicas.entry(*node).or_insert_with(fresh);
         if replica.hosted.ptr_eq(&hosted) {
             ensure(replica.high_watermark <= high_watermark, || {
@@ -329,8 +393,11 @@ impl Truth {
         ensure(replica.agreed <= *durable_end, || {
             format!("{name}: committed up to {}, now there is nothing behind {durable_end}", replica.agreed)
         })?;
+        ensure(replica.log_start <= log_start, || {
+            format!("{name}: the log started at {}, and now it starts at {log_start}", replica.log_start)
+        })?;
         let agreed = replica.agreed;
-        *replica = Replica { hosted, life, agreed, high_watermark, durable_end: *durable_end };
+        *replica = Replica { hosted, life, agreed, high_watermark, durable_end: *durable_end, log_start };
         self.high_watermark = self.high_watermark.max(high_watermark);
         if let Some(epoch) = leads_in {
             let me = (*node, cluster.nodes[*node].life());
@@ -346,7 +413,7 @@ impl Truth {
         if high_watermark <= self.committed_end {
             return Ok(());
         }
-        for batch in read(&sight.partition, self.committed_end.max(log_start), high_watermark)? {
+        for batch in read(&sight.partition, self.committed_end.max(log_start), high_watermark).unwrap_or_default() {
             let (base, end) = span(&batch);
             if base >= self.committed_end && end <= high_watermark {
                 self.committed.insert(base, batch);
@@ -387,7 +454,8 @@ impl Truth {
         if from >= to {
             return Ok(());
         }
-        for batch in read(partition, from, to)? {
+        let Some(batches) = read(partition, from, to) else { return Ok(()) };
+        for batch in batches {
             let (base, end) = span(&batch);
             let Some(truth) = self.committed.get(&base).filter(|_| end <= to) else { continue };
             ensure(*truth == batch, || format!("{name}: the batch {base}..{end} is not what was committed there"))?;
@@ -411,8 +479,8 @@ fn number(batch: &Bytes, at: usize, size: usize) -> i64 {
     unsigned << (64 - bits) >> (64 - bits)
 }
 
-/// The batches that hold `from..to`; none if the replica serves nobody.
-fn read(partition: &Partition, from: i64, to: i64) -> Result<Vec<Bytes>, String> {
+/// The batches that hold `from..to`; none if the replica serves nobody. `None` if they are being deleted.
+fn read(partition: &Partition, from: i64, to: i64) -> Option<Vec<Bytes>> {
     let mut batches = Vec::new();
     let mut next = from;
     while next < to {
@@ -425,12 +493,16 @@ fn read(partition: &Partition, from: i64, to: i64) -> Result<Vec<Bytes>, String>
             last_fetched_epoch: -1,
             leader_only: false,
         };
-        let Ok(read) = partition.read_blocking(&ask) else { break };
+        let read = match partition.read_blocking(&ask) {
+            Ok(read) => read,
+            Err(ErrorCode::OffsetNotAvailable) => return None,
+            Err(_) => break,
+        };
         let Some(last) = read.batches.last() else { break };
         next = span(last).1;
         batches.extend(read.batches.into_iter().filter(|batch| span(batch).0 < to));
     }
-    Ok(batches)
+    Some(batches)
 }
 
 /// Whether a partition is at full strength.

@@ -24,8 +24,10 @@ use crate::workload::WALL_START_MS;
 #[derive(Clone)]
 pub struct Process {
     pub env: Env,
-    /// `None` until the node has become part of its cluster.
+    /// `None` until there is anything to look at.
     pub services: Option<Arc<Services>>,
+    /// The node has become part of its cluster.
+    is_ready: bool,
     stop: Rc<Notify>,
 }
 
@@ -83,7 +85,12 @@ impl Node {
         self.life.get()
     }
 
-    /// What runs, if it is part of its cluster.
+    /// Whether it is part of its cluster.
+    pub fn is_ready(&self) -> bool {
+        self.process.borrow().as_ref().is_some_and(|process| process.is_ready)
+    }
+
+    /// What runs, be it part of its cluster yet or not.
     pub fn services(&self) -> Option<Arc<Services>> {
         self.process.borrow().as_ref().and_then(|process| process.services.clone())
     }
@@ -164,22 +171,24 @@ pub async fn live(stage: Rc<Stage>, node: Rc<Node>, plan: Rc<Plan>, seed: u64) -
     let number = seed.wrapping_mul(1_000).wrapping_add(u64::from(life)).wrapping_mul(8) + node.index as u64;
     let env = Env::simulated(number, wall_ms, Arc::new(SimulatedNet));
     let stop = Rc::new(Notify::new());
-    let mut process = Process { env: env.clone(), services: None, stop: stop.clone() };
-    *node.process.borrow_mut() = Some(process.clone());
+    *node.process.borrow_mut() =
+        Some(Process { env: env.clone(), services: None, is_ready: false, stop: stop.clone() });
+    let of_process = |change: &dyn Fn(&mut Process)| node.process.borrow_mut().iter_mut().for_each(change);
     let sources = Sources { overrides: node.settings(&plan), ..Sources::default() };
     let loaded = Config::load(sources)?;
     let start = Start { loaded, cluster_id: None, announce: false };
     let disks = node.disks();
     let server = tokio::select! {
         biased;
-        server = Server::start_simulated(env, start, &disks) => server?,
+        server = Server::start_simulated(env, start, &disks, |services| {
+            of_process(&|process| process.services = Some(services.clone()));
+        }) => server?,
         () = stop.notified() => {
             stage.note(name, format_args!("is stopped before it was ready, life {life}"));
             return node.exit().await;
         }
     };
-    process.services = Some(server.services().clone());
-    *node.process.borrow_mut() = Some(process);
+    of_process(&|process| process.is_ready = true);
     stage.note(name, format_args!("is ready, life {life}"));
     tokio::select! {
         biased;

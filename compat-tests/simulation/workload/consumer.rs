@@ -71,7 +71,8 @@ async fn fetch(actor: &mut Actor, spot: Spot, from: i64) -> i64 {
             return next;
         }
         code => {
-            actor.expect("a fetch of a partition", code, &[code::NOT_LEADER]);
+            // What is asked for may be about to be deleted.
+            actor.expect("a fetch of a partition", code, &[code::NOT_LEADER, code::OFFSET_NOT_AVAILABLE]);
             return from;
         }
     }

@@ -124,7 +124,7 @@ fn take(
             ledger.log(spot).out_of_range(asked).map(|()| next)
         }
         code => {
-            actor.expect("a partition of a session", code, &[code::NOT_LEADER]);
+            actor.expect("a partition of a session", code, &[code::NOT_LEADER, code::OFFSET_NOT_AVAILABLE]);
             Ok(asked.from)
         }
     };

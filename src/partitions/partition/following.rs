@@ -147,7 +147,7 @@ impl Partition {
     }
 
     /// What the leader has deleted goes here too.
-    async fn follow_log_start(&self, log_start: Offset) -> Result<(), FollowFailure> {
+    async fn follow_log_start(self: &Arc<Self>, log_start: Offset) -> Result<(), FollowFailure> {
         let done = {
             let mut core = self.core.lock();
             let own = core.log.as_ref().map_or(0, PartitionLog::log_start);
@@ -238,7 +238,7 @@ impl Partition {
             let Some(log) = core.log.as_mut() else { return Err(FollowFailure::Moot) };
             log.restart_at(offset, move |fate| partition.cut_written(fate, told)).map_err(|_| OFFLINE)?;
             tracing::warn!(partition = %self.name(), at.from, offset, "the log begins anew where the leader's begins");
-            core.durable_end = offset;
+            (core.durable_start, core.durable_end) = (offset, offset);
             core.high_watermark = offset;
             core.cuts += 1;
             core.cuts_under_way += 1;
@@ -305,7 +305,7 @@ impl Core {
             epoch,
             from: log.log_end(),
             last_epoch: log.epochs().latest().unwrap_or(-1),
-            log_start: log.log_start(),
+            log_start: self.durable_start,
             high_watermark: self.high_watermark,
         })
     }

@@ -19,6 +19,7 @@ use crate::partitions::replicas::{FollowerFetch, IsrProposal, Millis, Replicas, 
 use crate::partitions::throttle;
 use crate::partitions::waiters::{Commit, FetchWait};
 use crate::sabotage;
+use crate::storage::log::PartitionLog;
 
 /// Whether what a follower copies is limited (`leader.replication.throttled.replicas`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -334,7 +335,7 @@ impl Partition {
                 return Err(ErrorCode::OffsetOutOfRange);
             }
             let done = self.delete_before(&mut core, before)?;
-            let low_watermark = core.offsets()?.log_start;
+            let low_watermark = core.log.as_ref().map_or(before, PartitionLog::log_start);
             let reached = core.waiters.deletion(low_watermark);
             self.reconsider_deletions(&mut core);
             (done, reached, low_watermark)

@@ -174,6 +174,37 @@ async fn a_follower_follows_the_start_of_the_log() {
 }
 
 #[tokio::test]
+async fn a_log_start_is_told_when_no_crash_can_take_it_back() {
+    let mut scene = Scene::new(1);
+    scene.elect(1, &[1, 2], &[1, 2]);
+    for _ in 0..4 {
+        scene.produce(1, 2).await.unwrap();
+    }
+    scene.catch_up(&[2]).await;
+    let log_start = |scene: &Scene| scene.of(1).offsets_if_any().unwrap().log_start;
+    let leader = scene.of(1).clone();
+    let mut deletion = Box::pin(leader.delete_records(5));
+    assert_eq!(deletion.as_mut().now_or_never(), None);
+    assert_eq!(log_start(&scene), 0, "a crash now would bring it back");
+    let ask = |from| ReadAsk {
+        from,
+        bytes_max: 1,
+        at_least_one: true,
+        isolation: Isolation::ReadUncommitted,
+        leader_epoch: -1,
+        last_fetched_epoch: -1,
+        leader_only: true,
+    };
+    assert_eq!(leader.read(ask(4)).await.map(|_| ()), Err(ErrorCode::OffsetNotAvailable));
+    while log_start(&scene) != 5 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(leader.read(ask(4)).await.map(|_| ()), Err(ErrorCode::OffsetOutOfRange));
+    scene.crash(1);
+    assert_eq!(log_start(&scene), 5);
+}
+
+#[tokio::test]
 async fn after_an_unclean_election_committed_records_are_cut() {
     let mut scene = Scene::new(1);
     scene.elect(1, &[1, 2], &[1, 2, 3]);

@@ -196,6 +196,7 @@ async fn delete_records(caller: &mut Caller) {
     let floor = caller.stage.ledger().log(spot).floor();
     let most = floor.log_start + (floor.high_watermark - floor.log_start) / 2;
     let before = caller.rng.random_range(floor.log_start..=most);
+    let in_sync = caller.cluster.lookout.borrow().in_sync(spot);
     caller.stage.ledger().log(spot).delete(before);
     let partition = DeleteRecordsPartition::default().with_partition_index(spot.1).with_offset(before);
     let topic = DeleteRecordsTopic::default().with_name(topic_name(spot.0)).with_partitions(vec![partition]);
@@ -209,5 +210,8 @@ async fn delete_records(caller: &mut Caller) {
     }
     note!(caller, "{spot:?} deleted below {before}, starts at {}", result.low_watermark);
     let verdict = caller.stage.ledger().log(spot).deleted(before, Floor::default(), result.low_watermark);
+    let cluster = &caller.cluster;
+    let verdict =
+        verdict.and_then(|()| cluster.lookout.borrow().deleted(cluster, spot, &in_sync, result.low_watermark));
     caller.stage.judge(&caller.name, verdict.map_err(|sentence| format!("{spot:?}: {sentence}")));
 }

@@ -312,10 +312,11 @@ impl Sure {
             let Some(spot) = open(&self.lanes) else { return };
             self.flush(spot).await;
             self.producer.caller.rest(50).await;
-            let Caller { name, stage, .. } = &self.producer.caller;
+            let Caller { name, stage, cluster, .. } = &self.producer.caller;
             if stage.now_ms() > began_ms + DRAIN_MS / 2 {
-                let verdict = Err(format!("{spot:?}: the faults are over, and a batch is still not acknowledged"));
-                stage.judge(name, verdict);
+                let registration = cluster.lookout.borrow().registration(spot);
+                let sentence = "the faults are over, and a batch is still not acknowledged";
+                stage.judge(name, Err(format!("{spot:?}: {sentence}; it is {registration:?}")));
             }
         }
     }
