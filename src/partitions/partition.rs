@@ -7,6 +7,7 @@
 //! held across an await; offsets are assigned and writes queued under it, so the lane's order is the order of offsets.
 
 mod cleaning;
+mod deleting;
 mod following;
 mod leading;
 mod moving;
@@ -165,8 +166,8 @@ struct Core {
     /// `None` once the partition is deleted, and if its directory was lost before the start.
     log: Option<PartitionLog>,
     durable_end: Offset,
-    /// Where the log starts on stable storage: what is told, since a crash cannot take it back. The log itself may start
-    /// later for as long as a write takes.
+    /// Where the log starts on stable storage: what is told, since a crash cannot take it back. The log itself may
+    /// start later for as long as a write takes.
     durable_start: Offset,
     high_watermark: Offset,
     waiters: Waiters,
@@ -582,39 +583,6 @@ impl Partition {
             // A failure poisons the directory, and its lane says so.
             let _ = done.await;
         }
-    }
-
-    /// Raises the log start; the future tells when that is on disk, and then readers hear of it.
-    fn delete_before(
-        self: &Arc<Self>,
-        core: &mut MutexGuard<'_, Core>,
-        offset: Offset,
-    ) -> Result<BoxFuture<'static, Result<(), ErrorCode>>, ErrorCode> {
-        let (told, outcome) = tokio::sync::oneshot::channel();
-        let log = core.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let partition = self.clone();
-        log.delete_before(offset, move |fate| {
-            if fate.is_ok() {
-                partition.deleted_before(offset);
-            }
-            // Nobody may be waiting any more.
-            let _ = told.send(fate.is_ok());
-        })
-        .map_err(|_| ErrorCode::KafkaStorageError)?;
-        Ok(Box::pin(async move {
-            match outcome.await {
-                Ok(true) => Ok(()),
-                _ => Err(ErrorCode::KafkaStorageError),
-            }
-        }))
-    }
-
-    /// The lane's news: the log starts at `offset`, or later, on stable storage.
-    fn deleted_before(&self, offset: Offset) {
-        let mut core = self.core.lock();
-        let started = core.log.as_ref().map_or(0, PartitionLog::log_start);
-        core.durable_start = core.durable_start.max(offset.min(started));
-        core.waiters.wake_fetches();
     }
 
     /// Refuses every request from now on: the disk failed.
