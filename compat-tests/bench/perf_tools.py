@@ -32,9 +32,10 @@ class Run:
 
 def produce(scripts, subject, topic, workload, records):
     """Produces `records` records and waits for all acknowledgements."""
+    rate = str(workload.rate // workload.record_bytes or -1)
     out, err = run(scripts, "kafka-producer-perf-test", records * workload.record_bytes,
                    ["--bootstrap-server", subject.bootstrap, "--topic", topic, "--num-records", str(records),
-                    "--record-size", str(workload.record_bytes), "--throughput", "-1", *QUIET,
+                    "--record-size", str(workload.record_bytes), "--throughput", rate, *QUIET,
                     "--command-property", *workload.producer])
     return producer_report(out, err, records)
 

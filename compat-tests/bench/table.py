@@ -1,6 +1,6 @@
 """Which measures the result shows, which of them have a goal, and the table made of them. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,20 @@ LOAD_ROWS = [
     Row("disk_per_byte", "bytes on disk per byte produced", "", 3),
 ]
 
+CLUSTER_ROWS = [
+    Row("cluster.produce_cpu", "three nodes: CPU of all per GB produced", "s", 2),
+    Row("cluster.produce_mb_per_s", "three nodes: throughput of producing", "MB/s", 0),
+    Row("cluster.steady_p50", "three nodes, 5 MB/s: produce latency, half of all records", "ms", 0),
+    Row("cluster.steady_p99", "three nodes, 5 MB/s: produce latency, 99 %", "ms", 0),
+    Row("cluster.steady_p999", "three nodes, 5 MB/s: produce latency, 99.9 %", "ms", 0),
+    Row("cluster.memory_mb", "three nodes: resident memory of all, loaded", "MB", 0),
+    Row("cluster.failover_s", "leader killed: time to the next accepted produce", "s", 2),
+    Row("cluster.many_created_s", "{many} partitions: created", "s", 1),
+    Row("cluster.many_led_s", "{many} partitions, a node killed: time until all have leaders", "s", 2),
+]
 
-def rows(parts, workloads, size, rounds, results):
+
+def rows(parts, workloads, size, rounds, many, results):
     """The lines for the parts that ran; of a workload, those that its driver measured or that have a goal."""
     lines = list(START_ROWS) if "start" in parts else []
     if "load" in parts:
@@ -97,6 +109,8 @@ def rows(parts, workloads, size, rounds, results):
                 measure = f"{workload.name}.{row.measure}"
                 if goal or results.samples.get(measure):
                     lines.append(Row(measure, title, row.unit, row.digits, goal))
+    if "cluster" in parts:
+        lines += [replace(row, title=row.title.format(many=f"{many:,}")) for row in CLUSTER_ROWS]
     return lines
 
 

@@ -15,7 +15,7 @@ from hostile.frames import crc32c, frame, varint
 PRODUCE, METADATA, CREATE_TOPICS = (0, 7), (3, 4), (19, 4)
 CORRELATION = 1
 CLIENT = "ottla-bench"
-ANSWER_BYTES_MAX = 1 << 20
+ANSWER_BYTES_MAX = 4 << 20
 ANSWER_LIMIT_S = 30
 TOPIC_ALREADY_EXISTS = 36
 # Between two attempts: short beside what has passed, so that it costs no precision and the broker no CPU.
@@ -55,9 +55,10 @@ def produce(topic, now_ms):
     return Step("Produce", request(PRODUCE, body), refusal)
 
 
-def create_topic(topic, partitions):
-    """A topic with one replica; one that is there already is as good."""
-    body = struct.pack(">i", 1) + text(topic) + struct.pack(">ihiiib", partitions, 1, 0, 0, ANSWER_LIMIT_S * 1000, 0)
+def create_topic(topic, partitions, replicas=1):
+    """A topic; one that is there already is as good."""
+    body = struct.pack(">i", 1) + text(topic)
+    body += struct.pack(">ihiiib", partitions, replicas, 0, 0, ANSWER_LIMIT_S * 1000, 0)
 
     def refusal(answer):
         answer.take(">i")  # throttle time
@@ -69,26 +70,39 @@ def create_topic(topic, partitions):
     return Step("CreateTopics", request(CREATE_TOPICS, body), refusal)
 
 
-def topic_ready(topic, partitions, create=False):
-    """Metadata of a topic; accepted once all its partitions have a leader. `create`: the broker may make the topic."""
-    body = struct.pack(">i", 1) + text(topic) + struct.pack(">b", create)
+def topic_ready(topic, partitions, create=False, without=None):
+    """Metadata of a topic; accepted once all its partitions have a leader, which is not the broker `without`.
 
+    `create`: the broker may make the topic.
+    """
     def refusal(answer):
-        brokers(answer)
-        answer.count()
-        (code,) = answer.take(">h")
-        answer.text()
-        answer.take(">b")  # internal
-        led = sum([has_leader(answer) for _ in range(answer.count())])
+        code, leaders = partition_leaders(answer)
+        led = sum(leader >= 0 and leader != without for leader in leaders.values())
         return None if code == 0 and led == partitions else f"error code {code}, {led} partitions with a leader"
 
-    return Step("Metadata", request(METADATA, body), refusal)
+    return Step("Metadata", metadata(topic, create), refusal)
 
 
-def broker_ready():
-    """Metadata of no topic; accepted once the broker counts itself among the brokers."""
+def metadata(topic, create=False):
+    """Asks for a topic."""
+    return request(METADATA, struct.pack(">i", 1) + text(topic) + struct.pack(">b", create))
+
+
+def partition_leaders(answer):
+    """Reads a Metadata answer of one topic: its error code, and the leader of every partition, -1 if there is none."""
+    brokers(answer)
+    answer.count()
+    (code,) = answer.take(">h")
+    answer.text()
+    answer.take(">b")  # internal
+    return code, dict(leader_of(answer) for _ in range(answer.count()))
+
+
+def broker_ready(count=1):
+    """Metadata of no topic; accepted once the broker knows of `count` brokers."""
     body = struct.pack(">ib", 0, 0)
-    return Step("Metadata", request(METADATA, body), lambda answer: None if brokers(answer) else "no brokers")
+    return Step("Metadata", request(METADATA, body),
+                lambda answer: None if brokers(answer) >= count else "not all brokers are there")
 
 
 def brokers(answer):
@@ -105,13 +119,13 @@ def brokers(answer):
     return found
 
 
-def has_leader(answer):
+def leader_of(answer):
     """Reads one partition of a Metadata answer."""
-    code, _, leader = answer.take(">hii")
+    code, partition, leader = answer.take(">hii")
     for _ in range(2):  # replicas, in sync
         for _ in range(answer.count()):
             answer.take(">i")
-    return code == 0 and leader >= 0
+    return partition, leader if code == 0 else -1
 
 
 def request(api, body):

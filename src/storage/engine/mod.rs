@@ -14,6 +14,7 @@
 mod direct;
 mod frozen;
 mod full;
+mod gather;
 mod groups;
 mod memory;
 mod pending;
@@ -36,6 +37,7 @@ use tokio::sync::Notify;
 use super::keys::{Family, Key};
 use crate::env::Env;
 use full::{Failure, Fullness, ROOM_PAUSE};
+use gather::Gather;
 
 pub use frozen::{Batch, Frozen, FrozenStore, Row};
 pub use groups::examine_values;
@@ -133,7 +135,10 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 #[derive(Default)]
 struct Queue {
     writes: VecDeque<Write>,
+    bytes: usize,
     closed: bool,
+    /// Writes for which the lane waits; it need not hear of fewer.
+    wanted: usize,
 }
 
 /// What producers and the lane share.
@@ -167,17 +172,27 @@ impl Lane {
             bytes += write.bytes;
             group.extend(queue.writes.pop_front());
         }
+        queue.bytes -= bytes;
         group
     }
 
     /// Waits for writes; `None` when the engine was closed and everything queued is written.
-    fn next_group_blocking(&self) -> Option<Vec<Write>> {
+    fn next_group_blocking(&self, gather: &mut Gather) -> Option<Vec<Write>> {
         let mut queue = self.queue.lock();
+        queue.wanted = 1;
         while queue.writes.is_empty() {
             if queue.closed {
                 return None;
             }
             self.filled.wait(&mut queue);
+        }
+        let queued = queue.writes.len();
+        if let Some((wanted, pause)) = gather.wish(queued, queue.bytes)
+            && !queue.closed
+        {
+            queue.wanted = wanted;
+            self.filled.wait_for(&mut queue, pause);
+            gather.waited(queued, queue.writes.len());
         }
         Some(self.take_group(&mut queue))
     }
@@ -280,14 +295,18 @@ impl Engine {
         let store = rocks::Store::open(env, directory, options)?;
         let lane = Arc::new(Lane::default());
         let (worker, sync) = (store.clone(), options.sync);
-        let lane_of_thread = lane.clone();
+        let (lane_of_thread, env_of_thread) = (lane.clone(), env.clone());
         env.thread("ottla-lane", move || {
-            while let Some(mut group) = lane_of_thread.next_group_blocking() {
+            let mut gather = Gather::default();
+            while let Some(mut group) = lane_of_thread.next_group_blocking(&mut gather) {
+                let (writes, begun) = (group.len(), env_of_thread.now());
                 let refused = lane_of_thread.poison.lock().clone();
                 let outcome = match refused {
                     Some(poison) => Err(poison),
                     None => worker.write(&mut group, sync, &|why| lane_of_thread.wait_for_room(why)),
                 };
+                let left = lane_of_thread.queue.lock().writes.len();
+                gather.committed(writes, left, env_of_thread.now() - begun);
                 lane_of_thread.finish(group, outcome);
             }
             if lane_of_thread.poison.lock().is_none()
@@ -333,16 +352,20 @@ impl Engine {
         if lane.poisoned.load(Ordering::Acquire) {
             return Err(lane.poison.lock().clone().unwrap_or(Poisoned("failed".into())));
         }
-        let was_empty = {
+        let wanted = {
             let mut queue = lane.queue.lock();
             if queue.closed {
                 return Err(Poisoned("closed".into()));
             }
             lane.queued_bytes.fetch_add(write.bytes, Ordering::AcqRel);
+            queue.bytes += write.bytes;
             queue.writes.push_back(write);
-            queue.writes.len() == 1
+            match &self.0.backend {
+                Backend::Rocks(_) => queue.writes.len() == queue.wanted,
+                Backend::Memory(_) => queue.writes.len() == 1,
+            }
         };
-        if was_empty {
+        if wanted {
             match &self.0.backend {
                 Backend::Rocks(_) => drop(lane.filled.notify_one()),
                 Backend::Memory(_) => lane.filled_async.notify_one(),
