@@ -46,8 +46,8 @@ fn settings() -> Arc<TopicSettings> {
 
 impl Life {
     /// Begins on the disks of these numbers; the controller believes the replica to be in `assigned`. `None` if its log
-    /// is on none of them, or that cannot be told.
-    fn begin(env: &Env, disks: &[(usize, MemoryDisk)], assigned: KafkaUuid) -> Option<Life> {
+    /// is on none of them, or that cannot be told. With `alone`, it can be told without the controller.
+    fn begin(env: &Env, disks: &[(usize, MemoryDisk)], assigned: KafkaUuid, alone: bool) -> Option<Life> {
         let engine = EngineOptions {
             sync: true,
             value_file_bytes_max: VALUE_FILE_BYTES_MAX,
@@ -70,7 +70,7 @@ impl Life {
         let (assigned_is_here, found_as) = (directories.iter().any(|one| one.id == assigned), &found);
         let found = found_as(assigned);
         let home = |found: &Found| found.log.as_ref().map(PartitionLog::directory);
-        if !some_missing {
+        if alone {
             let whatever = (0..DISKS).map(|index| home(&found_as(directory_id(index))));
             assert_eq!(whatever.collect::<BTreeSet<_>>().len(), 1, "the disks do not say which log is the last");
         }
@@ -226,6 +226,8 @@ struct World {
     model: Model,
     /// Where the controller believes the replica to be.
     assigned: KafkaUuid,
+    /// There was a life without one of the disks: it may hold a log that was left before it.
+    missed: bool,
 }
 
 impl World {
@@ -234,9 +236,9 @@ impl World {
         let disks: Vec<MemoryDisk> = (0..DISKS).map(|_| MemoryDisk::new()).collect();
         disks.iter().for_each(|disk| disk.set_delay_max(Duration::from_millis(3)));
         let assigned = directory_id(0);
-        let life = Life::begin(&env, &numbered(&disks), assigned).unwrap();
+        let life = Life::begin(&env, &numbered(&disks), assigned, true).unwrap();
         let model = Model { producers_known: true, ..Model::default() };
-        let mut world = World { env, disks, life, model, assigned };
+        let mut world = World { env, disks, life, model, assigned, missed: false };
         world.lead();
         world
     }
@@ -310,7 +312,7 @@ impl World {
 
     async fn crash(&mut self, kept: Kept) {
         self.power_cut(kept);
-        self.life = Life::begin(&self.env, &numbered(&self.disks), self.assigned).unwrap();
+        self.life = Life::begin(&self.env, &numbered(&self.disks), self.assigned, !self.missed).unwrap();
         self.look_what_is_left().await;
     }
 
@@ -318,8 +320,8 @@ impl World {
     async fn live_without(&mut self, disk: usize) {
         let mut others = numbered(&self.disks);
         others.remove(disk);
-        let Some(life) = Life::begin(&self.env, &others, self.assigned) else { return };
-        self.life = life;
+        let Some(life) = Life::begin(&self.env, &others, self.assigned, false) else { return };
+        (self.life, self.missed) = (life, true);
         self.look_what_is_left().await;
         self.produce(1, true).await;
         self.tell(true);
