@@ -12,7 +12,7 @@ use crate::env::memory::MemoryNetwork;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, TopicIdPartition};
 use crate::metadata::PartitionRegistration;
 use crate::partitions::found::{Found, Open};
-use crate::partitions::{FollowFailure, Isolation, Origin, ReadAsk};
+use crate::partitions::{FetchPosition, FollowFailure, FromLeader, Isolation, Origin, ReadAsk};
 use crate::records::{self, BatchBuilder, BatchHeader};
 use crate::storage::dirs::DirOptions;
 use crate::storage::engine::{EngineOptions, MemoryDisk, VALUE_FILE_BYTES_MAX};
@@ -137,6 +137,14 @@ struct Model {
 }
 
 impl Model {
+    /// A batch is written at the end.
+    fn note(&mut self, batch: Bytes) {
+        let batch = records::stamp(batch, self.end, self.epoch, records::Timestamps::Keep);
+        let header = BatchHeader::parse(&batch).unwrap();
+        self.end = header.next_offset();
+        self.batches.push((header, batch));
+    }
+
     fn cut(&mut self, to: Offset) {
         self.batches.retain(|(header, _)| header.next_offset() <= to);
         self.end = to;
@@ -186,8 +194,12 @@ enum Step {
     Delete(i64),
     Cut(i64),
     MoveTo(usize),
+    /// Records come from another leader.
+    Follow(usize),
     /// Milliseconds.
     Time(u64),
+    /// A disk gets slow, until the next crash.
+    Slow(usize),
     /// The controller hears where the replica is, and perhaps the broker that it has.
     Tell(bool),
     /// A disk fails, until the crash that soon follows.
@@ -207,7 +219,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1i64..=16).prop_map(Step::Delete),
         1 => (0i64..16).prop_map(Step::Cut),
         4 => (0usize..3).prop_map(Step::MoveTo),
+        1 => (1usize..4).prop_map(Step::Follow),
         6 => (0u64..12).prop_map(Step::Time),
+        1 => (0usize..3).prop_map(Step::Slow),
         2 => any::<bool>().prop_map(Step::Tell),
         1 => (0usize..3, kept()).prop_map(|(disk, kept)| Step::Fail(disk, kept)),
         2 => kept().prop_map(Step::Crash),
@@ -216,7 +230,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn kept() -> impl Strategy<Value = Kept> {
-    proptest::array::uniform3(0usize..4)
+    proptest::array::uniform3(prop_oneof![4 => 0usize..4, 1 => Just(usize::MAX)])
 }
 
 struct World {
@@ -248,31 +262,28 @@ impl World {
         self.life.assume(ME.0, self.model.epoch);
     }
 
-    async fn produce(&mut self, count: usize, waits: bool) {
-        let model = &mut self.model;
-        let id = model.end % 3;
-        let partition = &self.life.partition;
-        let failed = || self.life.directories.iter().any(|one| one.engine().poison().is_some());
-        let sequence = partition
-            .core
-            .lock()
-            .log
-            .as_ref()
-            .unwrap()
-            .producers()
-            .by_id(id)
-            .map_or(0, |producer| producer.last_sequence() + 1);
+    fn batch(&self, count: usize) -> Bytes {
+        let id = self.model.end % 3;
+        let core = self.life.partition.core.lock();
+        let producer = core.log.as_ref().unwrap().producers().by_id(id);
+        let sequence = producer.map_or(0, |producer| producer.last_sequence() + 1);
         let mut builder = BatchBuilder::new(self.env.wall_ms()).producer(id, 0, sequence);
         (0..count).for_each(|_| builder.push(self.env.wall_ms(), None, Some(&[7; 100]), &[]));
-        let batch = builder.build();
+        builder.build()
+    }
+
+    async fn produce(&mut self, count: usize, waits: bool) {
+        let batch = self.batch(count);
+        let partition = &self.life.partition;
+        let failed = || self.life.directories.iter().any(|one| one.engine().poison().is_some());
         let appended = match partition.append_as_leader(batch.clone(), Origin::Client) {
             Ok(appended) => appended,
             Err(refused) => return assert!(failed(), "{refused:?}"),
         };
+        let model = &mut self.model;
         assert_eq!(appended.base_offset, model.end);
-        let batch = records::stamp(batch, model.end, model.epoch, records::Timestamps::Keep);
-        model.batches.push((BatchHeader::parse(&batch).unwrap(), batch));
-        model.end = appended.end_offset;
+        model.note(batch);
+        assert_eq!(appended.end_offset, model.end);
         if waits {
             match partition.acknowledged((appended.epoch, model.end), true, Duration::from_secs(60)).await {
                 Ok(()) => model.safe = model.end,
@@ -281,23 +292,42 @@ impl World {
         }
     }
 
-    async fn cut(&mut self, part: i64) {
-        let model = &mut self.model;
-        let to = model.start + (model.end - model.start) * part / 16;
-        model.epoch += 1;
-        self.life.assume(2, model.epoch);
+    /// Follows another leader from now on; returns where.
+    async fn position(&mut self) -> FetchPosition {
+        self.model.epoch += 1;
+        self.life.assume(2, self.model.epoch);
         loop {
             self.life.partition.settled().await.unwrap();
             // A log that has just moved is not all on its new disk, and one that was just cut not yet cut on it.
-            let Some(at) = self.life.partition.fetch_position() else {
-                self.env.sleep(Duration::from_millis(1)).await;
-                continue;
-            };
+            match self.life.partition.fetch_position() {
+                Some(at) => return at,
+                None => self.env.sleep(Duration::from_millis(1)).await,
+            }
+        }
+    }
+
+    async fn follow(&mut self, count: usize) {
+        let at = self.position().await;
+        let batch = self.batch(count);
+        self.model.note(batch);
+        let batches = self.model.batches.last().unwrap().1.clone();
+        let sent = FromLeader { batches, high_watermark: at.from, log_start: 0 };
+        self.life.partition.take_over(&at, sent).await.unwrap();
+        // The next fetch acknowledges it.
+        self.model.safe = self.model.end;
+        self.lead();
+    }
+
+    async fn cut(&mut self, part: i64) {
+        let to = self.model.start + (self.model.end - self.model.start) * part / 16;
+        loop {
+            let at = self.position().await;
             match self.life.partition.cut_to(&at, to).await {
                 Err(FollowFailure::Moot) => {}
                 done => break done.unwrap(),
             }
         }
+        let model = &mut self.model;
         let end = self.life.partition.offsets_if_any().unwrap();
         assert!(end.log_end <= to.max(model.start));
         if end.log_start == end.log_end && end.log_end != model.end {
@@ -369,6 +399,8 @@ impl World {
                 self.life.partition.move_to(&self.life.directories[*to], Ok(())).unwrap();
                 self.life.look_for_moves();
             }
+            Step::Follow(records) => self.follow(*records).await,
+            Step::Slow(disk) => self.disks[*disk].set_delay_max(Duration::from_millis(40)),
             Step::Time(ms) => self.env.sleep(Duration::from_millis(*ms)).await,
             Step::Tell(heard) => self.tell(*heard),
             Step::Fail(disk, kept) => {
