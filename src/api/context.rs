@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::coordinator::GroupCoordinator;
 use crate::env::Env;
 use crate::ids::{BrokerId, KafkaUuid};
-use crate::metadata::Metadata;
+use crate::metadata::{Hearing, Metadata};
 use crate::partitions::Partitions;
 use crate::wire::header::RequestHead;
 
@@ -125,6 +125,8 @@ pub struct Connection {
     pub client_software: OnceLock<ClientSoftware>,
     /// The client instance that pushes its metrics here (KIP-714).
     client: Mutex<Option<Presence>>,
+    /// A broker is heard here.
+    hearing: OnceLock<Hearing>,
     /// The name of its principal.
     pub user: Arc<str>,
     /// Until when it is not read.
@@ -149,9 +151,15 @@ impl Connection {
             peer,
             client_software: OnceLock::new(),
             client: Mutex::new(None),
+            hearing: OnceLock::new(),
             user: ANONYMOUS.into(),
             mute: Mute::default(),
         }
+    }
+
+    /// Has the controller know when this connection ends: a broker is heard here.
+    pub fn keep_hearing(&self, metadata: &Metadata) {
+        self.hearing.get_or_init(|| metadata.hearing(self.id));
     }
 
     /// Keeps a client instance known until this connection ends, in place of the one it had.

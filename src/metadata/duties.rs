@@ -19,6 +19,7 @@ use crate::metadata::directories::DirectoryAssignment;
 use crate::metadata::heartbeats::{Heartbeat, HeartbeatAnswer};
 use crate::metadata::isr::{AlterPartition, Altered};
 use crate::metadata::leaders::ELECTIONS_PER_PASS_MAX;
+use crate::metadata::sessions::{Hearing, Word};
 
 /// Times that silence is looked for within one session (`QuorumController`, `maybeFenceStaleBroker`).
 const LOOKS_PER_SESSION: u32 = 8;
@@ -47,11 +48,20 @@ impl Metadata {
         self.ask(RegisterBroker { registration, cluster_id, own, sessions, now }).await?
     }
 
-    /// Hears a broker as the active controller.
-    pub async fn on_heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, ApiError> {
+    /// What a connection is to keep on which a broker is heard: its end is noted.
+    pub fn hearing(&self, connection: u64) -> Hearing {
+        self.sessions.hearing(connection)
+    }
+
+    /// Hears a broker as the active controller; `connection` is the one that it spoke on, if not in this process.
+    pub async fn on_heartbeat(
+        &self,
+        heartbeat: Heartbeat,
+        connection: Option<u64>,
+    ) -> Result<HeartbeatAnswer, ApiError> {
         self.as_controller()?;
-        let Heartbeat { id, epoch, metadata_offset, .. } = heartbeat;
-        self.sessions.heard(&self.image(), id, epoch, metadata_offset, self.env.now());
+        let Heartbeat { id, epoch, metadata_offset: read, .. } = heartbeat;
+        self.sessions.heard(&self.image(), Word { id, epoch, read, connection }, self.env.now());
         let answer = self.ask(Beat { heartbeat, sessions: self.sessions.clone() }).await;
         if answer.as_ref().is_err_and(|refused| refused.code == ErrorCode::RequestTimedOut) {
             self.sessions.timed_out();
@@ -113,11 +123,13 @@ impl Metadata {
         }
     }
 
-    async fn fence_the_silent(&self) {
+    pub(super) async fn fence_the_silent(&self) {
         let timeout = self.settings.session_timeout;
         while self.sessions.silent(&self.image(), timeout, self.env.now()).is_some() {
             match self.ask(FenceSilent { sessions: self.sessions.clone(), now: self.env.now() }).await {
-                Ok(Some(broker)) => tracing::warn!(%broker, "a broker was silent for too long and is fenced"),
+                Ok(Some(broker)) => {
+                    tracing::warn!(%broker, "a broker was silent for too long, or is gone, and is fenced")
+                }
                 Ok(None) => return,
                 Err(refused) => {
                     tracing::debug!(%refused, "no silent broker could be fenced");

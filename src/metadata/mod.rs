@@ -27,6 +27,7 @@ mod leaders;
 mod partition;
 mod partition_change;
 mod placement;
+mod probes;
 mod quorum;
 mod reassignments;
 mod record;
@@ -73,6 +74,7 @@ pub use reassignments::{Reassignment, is_under_way};
 pub use record::{BrokerChange, MetadataRecord};
 pub use remote::protocol_name;
 pub use rules::{ControllerSettings, Rules, SettingsCheck};
+pub use sessions::Hearing;
 pub use settings::{Alteration, ResourceKind, SettingAlteration, SettingChange, SettingMap, Settings};
 pub use topics::{CreatedTopic, Growth, NewTopic, Topic, TopicChanges, TopicDefaults, Topics};
 
@@ -232,6 +234,7 @@ impl Metadata {
             return Err(StartError::Quorum(why));
         }
         metadata.env.spawn(metadata.clone().watch_the_clock());
+        metadata.env.spawn(metadata.clone().look_for_the_gone());
         Ok(metadata)
     }
 

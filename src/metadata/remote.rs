@@ -83,7 +83,7 @@ impl Metadata {
     /// Tells the controller that this broker lives, and hears what it is.
     pub async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, ApiError> {
         if self.is_active() {
-            return self.on_heartbeat(heartbeat).await;
+            return self.on_heartbeat(heartbeat, None).await;
         }
         let mut request = BrokerHeartbeatRequest::default()
             .with_broker_id(WireBrokerId(heartbeat.id.0))

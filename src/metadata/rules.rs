@@ -24,6 +24,10 @@ pub type SettingsCheck = Arc<dyn Fn(ResourceKind, &str, &SettingMap) -> Result<(
 pub struct ControllerSettings {
     /// `broker.session.timeout.ms`: a broker that is silent for longer is fenced.
     pub session_timeout: Duration,
+    /// `broker.heartbeat.interval.ms`: how often a broker is expected to be heard.
+    pub heartbeat_interval: Duration,
+    /// The name of the listener on which brokers reach each other.
+    pub broker_listener: String,
     /// `min.insync.replicas`, where neither the topic nor the cluster says otherwise.
     pub min_insync_replicas: i32,
     /// `unclean.leader.election.enable`, likewise.
@@ -37,6 +41,8 @@ impl Default for ControllerSettings {
     fn default() -> ControllerSettings {
         ControllerSettings {
             session_timeout: Duration::from_secs(9),
+            heartbeat_interval: Duration::from_secs(2),
+            broker_listener: "PLAINTEXT".into(),
             min_insync_replicas: 1,
             unclean_leader_election: false,
             rebalance_interval: Some(Duration::from_secs(300)),

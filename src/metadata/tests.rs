@@ -249,7 +249,7 @@ async fn beat(metadata: &Metadata, id: i32, epoch: i64) -> HeartbeatAnswer {
         offline_dirs: Vec::new(),
         cordoned_dirs: None,
     };
-    metadata.on_heartbeat(heartbeat).await.unwrap()
+    metadata.on_heartbeat(heartbeat, None).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]

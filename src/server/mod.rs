@@ -344,17 +344,20 @@ async fn start_metadata(
         bootstrap_features,
         // What counts as in sync is the cluster's to say, not each broker's (KIP-966): Kafka writes it down as well.
         bootstrap_settings: SettingMap::from([(MIN_ISR.to_owned(), broker.min_insync_replicas.to_string())]),
-        rules: Rules { topic_defaults, settings_check, controller: controller_settings(broker) },
+        rules: Rules { topic_defaults, settings_check, controller: controller_settings(config) },
         snapshot_log_bytes: disk.snapshot_log_bytes,
     };
     Metadata::start(env, options).await.map_err(|failure| failure.to_string())
 }
 
-fn controller_settings(broker: &BrokerSettings) -> ControllerSettings {
+fn controller_settings(config: &Config) -> ControllerSettings {
+    let broker = config.broker();
     let millis = |value: i32| Duration::from_millis(u64::try_from(value).unwrap_or(0).max(1));
     let interval = u64::try_from(broker.leader_imbalance_check_interval_seconds).unwrap_or(0).max(1);
     ControllerSettings {
         session_timeout: millis(broker.broker_session_timeout_ms),
+        heartbeat_interval: millis(broker.broker_heartbeat_interval_ms),
+        broker_listener: config.inter_broker_listener(),
         min_insync_replicas: broker.min_insync_replicas,
         unclean_leader_election: broker.unclean_leader_election_enable,
         rebalance_interval: broker.auto_leader_rebalance_enable.then(|| Duration::from_secs(interval)),

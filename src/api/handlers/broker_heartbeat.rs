@@ -22,7 +22,8 @@ pub async fn handle(ctx: &Context, request: BrokerHeartbeatRequest) -> Reply<Bro
         cordoned_dirs: cordoned_dirs(&request.unknown_tagged_fields).filter(|_| version >= 2),
     };
     let response = BrokerHeartbeatResponse::default();
-    Reply::Now(match ctx.services.metadata.on_heartbeat(heartbeat).await {
+    ctx.connection.keep_hearing(&ctx.services.metadata);
+    Reply::Now(match ctx.services.metadata.on_heartbeat(heartbeat, Some(ctx.connection.id)).await {
         Ok(answer) => response
             .with_is_caught_up(answer.caught_up)
             .with_is_fenced(answer.fenced)

@@ -3,6 +3,7 @@
 use super::{Runner, Words, broker_lists, list};
 use crate::ids::{BrokerId, KafkaUuid, PartitionIndex, TopicId};
 use crate::metadata::broker_asks;
+use crate::metadata::sessions::Word;
 use crate::metadata::{
     AlterPartition, AlteredPartition, DirectoryAssignment, Heartbeat, HeartbeatAnswer, PartitionRegistration,
     Registration,
@@ -58,7 +59,8 @@ impl Runner {
             offline_dirs: dirs("offline"),
             cordoned_dirs: Some(dirs("cordoned")),
         };
-        self.sessions.heard(&self.image, id, heartbeat.epoch, heartbeat.metadata_offset, self.now);
+        let word = Word { id, epoch: heartbeat.epoch, read: heartbeat.metadata_offset, connection: None };
+        self.sessions.heard(&self.image, word, self.now);
         let sessions = self.sessions.clone();
         self.decide(broker_asks::Beat { heartbeat, sessions }, |answer| match answer {
             Ok(HeartbeatAnswer { caught_up, fenced, shut_down }) => {
