@@ -1,9 +1,9 @@
 //! Which of the logs that a start finds in all directories is a partition's, if it was moving between them. Pure.
 //!
-//! Invariants: a copy in the making never counts, and a log that is leaving does not if there is one where it goes. Of
-//! what is left, which is one log unless a directory came back after a time, the one counts where the controller believes
-//! the replica to be. If that directory cannot be looked into, or the one that a log is leaving for, nobody can tell.
-//! Nothing goes that may be the only one.
+//! Invariants: a copy in the making never counts, nor does a log that is leaving if there is one where it goes. Of
+//! what is left, which is one log unless a directory came back after a time, the one counts where the controller
+//! believes the replica to be. If that directory cannot be looked into, or the one that a log is leaving for, nobody
+//! can tell. Nothing goes that may be the only one.
 
 use std::collections::BTreeSet;
 
