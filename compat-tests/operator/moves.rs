@@ -10,7 +10,6 @@ use crate::replicas::{arrival, move_to, replicas};
 const BATCHES: i64 = 12;
 
 #[test]
-#[ignore = "no move begins until a crash in the middle of one is safe"]
 fn a_move_survives_kills() {
     let root = tempfile::tempdir().expect("a directory");
     let paths = ["a", "b"].map(|name| root.path().join(name).display().to_string());

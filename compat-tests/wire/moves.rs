@@ -67,7 +67,6 @@ fn fill(client: &mut Client, topic: &Topic) {
 }
 
 #[test]
-#[ignore = "no move begins until a crash in the middle of one is safe"]
 fn a_replica_moves_with_all_that_it_is() {
     let directories = Directories::new(2);
     let broker = directories.start(&[]);
@@ -125,7 +124,6 @@ fn a_replica_moves_with_all_that_it_is() {
 }
 
 #[test]
-#[ignore = "no move begins until a crash in the middle of one is safe"]
 fn a_move_is_seen_replaced_given_up_and_goes_on_after_a_stop() {
     let directories = Directories::new(3);
     let broker = directories.start(&[SLOW]);
@@ -181,7 +179,6 @@ fn what_cannot_move_says_why() {
 }
 
 #[test]
-#[ignore = "no move begins until a crash in the middle of one is safe"]
 fn a_disk_that_fails_ends_the_moves_to_it() {
     let mut disks = SimulatedDisks::new(KafkaUuid(1), KafkaUuid(1000));
     let second = MemoryDisk::new();

@@ -156,8 +156,7 @@ pub static APIS: &[Api] = &[
     api!(23, "OffsetForLeaderEpoch", 2..=4, Here, offset_for_leader_epoch(OffsetForLeaderEpochRequest)),
     api!(32, "DescribeConfigs", 1..=4, Here, describe_configs(DescribeConfigsRequest)).on(Scope::Both),
     api!(33, "AlterConfigs", 0..=2, Split, alter_configs(AlterConfigsRequest)).on(Scope::Both),
-    api!(34, "AlterReplicaLogDirs", 1..=2, Here, alter_replica_log_dirs(AlterReplicaLogDirsRequest))
-        .gaps("nothing moves between directories"),
+    api!(34, "AlterReplicaLogDirs", 1..=2, Here, alter_replica_log_dirs(AlterReplicaLogDirsRequest)),
     api!(35, "DescribeLogDirs", 1..=5, Here, describe_log_dirs(DescribeLogDirsRequest)),
     api!(37, "CreatePartitions", 0..=3, Controller, create_partitions(CreatePartitionsRequest)).on(Scope::Both),
     api!(42, "DeleteGroups", 0..=2, Here, delete_groups(DeleteGroupsRequest)),

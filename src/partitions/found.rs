@@ -1,12 +1,14 @@
 //! Which of the logs that a start finds in all directories is a partition's, if it was moving between them. Pure.
 //!
-//! Invariants: a settled log counts before one that is leaving, and that before a copy in the making; of several the
-//! one where the controller believes the replica to be. Of a log that is leaving for a directory that cannot be looked
-//! into, nobody can tell. Nothing goes that may be the only one.
+//! Invariants: a copy in the making never counts, nor does a log that is leaving if there is one where it goes. Of
+//! what is left, which is one log unless a directory came back after a time, the one counts where the controller
+//! believes the replica to be. If that directory cannot be looked into, or the one that a log is leaving for, nobody
+//! can tell. Nothing goes that may be the only one.
 
 use std::collections::BTreeSet;
 
 use crate::ids::{KafkaUuid, LeaderEpoch, Offset};
+use crate::metadata::directory::is_reserved;
 use crate::storage::log::PartitionLog;
 use crate::storage::state::Standing;
 
@@ -87,18 +89,19 @@ pub(super) fn choose(candidates: &[Candidate], open: &Open) -> Choice {
         let rank = |candidate: &Candidate| (candidate.directory == open.assigned, candidate.age, candidate.directory);
         all.max_by_key(|(_, candidate)| rank(candidate)).map(|(at, _)| at)
     };
-    let settled = newest(&|candidate| candidate.standing == Standing::Settled);
-    let leaving = newest(&|candidate| matches!(candidate.standing, Standing::Leaving { .. }));
-    let Some(log) = settled.or(leaving) else {
+    let is_log = |candidate: &Candidate| !matches!(candidate.standing, Standing::Future { .. });
+    let is_in = |directory: KafkaUuid| candidates.iter().any(|other| other.directory == directory && is_log(other));
+    let has_left = |candidate: &Candidate| matches!(candidate.standing, Standing::Leaving { to } if is_in(to));
+    // Two that have left for each other cannot be. If they are, the controller decides.
+    let log = newest(&|candidate| is_log(candidate) && !has_left(candidate)).or_else(|| newest(&is_log));
+    let Some(log) = log else {
         // The log may be in a directory that is missing; if not, its copy is worth nothing.
         let junk = if open.some_missing { Vec::new() } else { (0..candidates.len()).collect() };
         return Choice { junk, ..Choice::default() };
     };
     let here = candidates[log].directory;
-    if let Standing::Leaving { to } = candidates[log].standing
-        && open.some_missing
-        && !open.directories.contains(&to)
-    {
+    let is_missing = |id: KafkaUuid| open.some_missing && !is_reserved(id) && !open.directories.contains(&id);
+    if matches!(candidates[log].standing, Standing::Leaving { to } if is_missing(to)) || is_missing(open.assigned) {
         return Choice { unknown: true, ..Choice::default() };
     }
     let is_future = |candidate: &Candidate| candidate.standing == (Standing::Future { from: here });
@@ -128,11 +131,20 @@ mod tests {
     }
 
     fn chosen(logs: &[(KafkaUuid, Standing, Offset)], open: &[KafkaUuid], some_missing: bool) -> Choice {
+        chosen_of(logs, open, some_missing, A)
+    }
+
+    fn chosen_of(
+        logs: &[(KafkaUuid, Standing, Offset)],
+        open: &[KafkaUuid],
+        some_missing: bool,
+        assigned: KafkaUuid,
+    ) -> Choice {
         let candidates: Vec<Candidate> = logs
             .iter()
             .map(|&(directory, standing, end)| Candidate { directory, standing, age: (Some(1), end) })
             .collect();
-        choose(&candidates, &Open { directories: open.iter().copied().collect(), some_missing, assigned: A })
+        choose(&candidates, &Open { directories: open.iter().copied().collect(), some_missing, assigned })
     }
 
     #[test]
@@ -159,17 +171,40 @@ mod tests {
         let only_a_copy = [(B, future(A), 9)];
         assert_eq!(chosen(&only_a_copy, &[B], true), Choice::default());
         assert_eq!(chosen(&only_a_copy, &[B], false), Choice { junk: vec![0], ..Choice::default() });
+        assert_eq!(chosen(&[(B, SETTLED, 9)], &[B], true), unknown, "it may be one that was replaced long ago");
+        assert_eq!(chosen(&[(B, SETTLED, 9)], &[B], false).log, Some(0));
+        assert_eq!(chosen(&[(B, SETTLED, 9)], &[A, B], true).log, Some(0), "it has moved");
     }
 
     #[test]
     fn copies_of_other_moves_go() {
+        let all = [A, B, C];
         let zombies = [(A, future(B), 9), (C, SETTLED, 7), (B, future(C), 3)];
         assert_eq!(
-            chosen(&zombies, &[A, B, C], false),
+            chosen(&zombies, &all, false),
             Choice { log: Some(1), future: Some(2), junk: vec![0], ..Choice::default() }
         );
         let twice = [(B, SETTLED, 9), (A, SETTLED, 7)];
         let there = Choice { log: Some(1), junk: vec![0], ..Choice::default() };
         assert_eq!(chosen(&twice, &[A, B], false), there, "the one that the controller knows");
+        let thrice = [(A, leaving(B), 9), (B, future(A), 5), (C, SETTLED, 99)];
+        let moving = Choice { log: Some(0), future: Some(1), junk: vec![2], ..Choice::default() };
+        assert_eq!(chosen(&thrice, &all, false), moving, "also while it moves");
+        let arrived = [(A, leaving(B), 9), (B, SETTLED, 9), (C, SETTLED, 99)];
+        let there = Choice { log: Some(1), left: Some(0), junk: vec![2], ..Choice::default() };
+        assert_eq!(chosen_of(&arrived, &all, false, B), there, "and when it has moved");
+    }
+
+    #[test]
+    fn of_a_chain_of_moves_the_last_log_counts() {
+        let chain = [(A, leaving(B), 9), (B, leaving(C), 9), (C, future(B), 9)];
+        let there = Choice { log: Some(1), future: Some(2), left: Some(0), ..Choice::default() };
+        assert_eq!(chosen(&chain, &[A, B, C], false), there, "whatever the controller has heard");
+        assert_eq!(chosen(&chain[..2], &[A, B], true), Choice { unknown: true, ..Choice::default() });
+        let ended = [(A, leaving(B), 9), (B, leaving(C), 9), (C, SETTLED, 9)];
+        let there = Choice { log: Some(2), left: Some(1), junk: vec![0], ..Choice::default() };
+        assert_eq!(chosen(&ended, &[A, B, C], false), there);
+        let circle = [(A, leaving(B), 9), (B, leaving(A), 11)];
+        assert_eq!(chosen_of(&circle, &[A, B], false, B).log, Some(1));
     }
 }

@@ -20,10 +20,6 @@ use crate::error::ErrorCode;
 use crate::ids::{KafkaUuid, PartitionIndex, TopicIdPartition, TopicName};
 use crate::storage::dirs::DataDir;
 
-/// A crash in the middle of a move can take acknowledged records with it: `a_moving_partition_is_one_that_stays` shows
-/// it in one run of seven. Until that is understood no move begins.
-const MOVES_ARE_SAFE: bool = false;
-
 /// Most wishes for partitions that are not here yet; the oldest goes for a new one.
 const WISHES_MAX: usize = 10_000;
 /// How long a move waits for something that is about to happen, and for the rate.
@@ -68,11 +64,7 @@ impl Partitions {
             return Err(ErrorCode::InvalidReplicaAssignment);
         }
         let partition = hosted.inspect_err(|_| self.0.wishes.lock().wish(topic.clone(), index, home.id))?;
-        let may_begin = match self.offline_directories().0 {
-            0 if MOVES_ARE_SAFE => Ok(()),
-            0 => Err(ErrorCode::InvalidReplicaAssignment),
-            _ => Err(ErrorCode::KafkaStorageError),
-        };
+        let may_begin = if self.offline_directories().0 > 0 { Err(ErrorCode::KafkaStorageError) } else { Ok(()) };
         partition.move_to(home, may_begin)
     }
 

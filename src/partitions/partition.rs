@@ -25,7 +25,7 @@ pub use moving::{FutureLog, Moved};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use moving::Moving;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::neighbours::Neighbours;

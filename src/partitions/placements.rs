@@ -40,7 +40,7 @@ impl Placements {
     async fn tell(&self, misplaced: Vec<TopicIdPartition>) -> Vec<TopicIdPartition> {
         let image = self.metadata.image();
         let assignment = |id: &TopicIdPartition| {
-            let here = self.partitions.hosted(*id).ok()?.directory()?;
+            let here = self.partitions.hosted(*id).ok()?.placed_in()?;
             let known = image.topics.by_id(id.topic)?.partition(id.partition)?.directory(self.partitions.node());
             (known != here).then_some(DirectoryAssignment { topic: id.topic, index: id.partition, directory: here })
         };

@@ -399,13 +399,18 @@ impl PartitionLog {
 
     /// Deletes the log. Its number is never used again.
     pub fn destroy(self) -> Result<(), Poisoned> {
+        self.destroy_and_tell(|_| {})
+    }
+
+    /// The same; `done` tells when that is on disk.
+    pub fn destroy_and_tell(self, done: impl FnOnce(Result<(), Poisoned>) + Send + 'static) -> Result<(), Poisoned> {
         self.home.tail.forget(self.number);
-        delete_rows(&self.home.engine, self.number)
+        self.home.engine.submit(deletion(self.number).when_done(done))
     }
 }
 
 /// Deletes every row of log `number`.
-fn delete_rows(engine: &Engine, number: LogNumber) -> Result<(), Poisoned> {
+fn deletion(number: LogNumber) -> Write {
     let mut write = Write::new();
     for kind in [Kind::Log, Kind::Epochs, Kind::Cleaned, Kind::Standing] {
         write.delete(Family::State, keys::of_log(kind, number));
@@ -414,5 +419,5 @@ fn delete_rows(engine: &Engine, number: LogNumber) -> Result<(), Poisoned> {
         write.delete_range(Family::State, keys::log_range(kind, number));
     }
     write.delete_range(Family::Batches, (keys::batch(number, 0), keys::batches_end(number)));
-    engine.submit(write)
+    write
 }

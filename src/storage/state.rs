@@ -78,8 +78,8 @@ pub enum Standing {
     Settled,
     /// A copy in the making of the log in the directory `from`; worth nothing without it.
     Future { from: KafkaUuid },
-    /// The partition's log unless there is a settled one in the directory `to`. If that cannot be looked into, nobody
-    /// knows which of the two is.
+    /// The partition's log unless there is one in the directory `to` that is no copy. If that cannot be looked into,
+    /// nobody knows which of the two is.
     Leaving { to: KafkaUuid },
 }
 

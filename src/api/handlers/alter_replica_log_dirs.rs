@@ -3,8 +3,7 @@
 //! v1: the first that is served. v2: flexible. The move goes on in the background, DescribeLogDirs shows how far; asked
 //! for where the replica is, one that is under way is given up. An unknown directory is 57, an offline one, or an
 //! offline replica, 56, a cordoned one 39. A replica that is not here is 9, one that the cluster does not know 3; it
-//! will be begun in the directory if it comes. For now no move begins: see `MOVES_ARE_SAFE` in `partitions::moves`;
-//! the answer is 39.
+//! will be begun in the directory if it comes.
 
 use std::collections::BTreeMap;
 

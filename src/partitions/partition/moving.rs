@@ -6,6 +6,11 @@
 //! log for the partition's. It is deleted when the copy's new standing is on disk and the controller knows the
 //! directory: before, a crash may have to come back to it. Nothing is compacted meanwhile, for the copy would not hear
 //! of it.
+//!
+//! Each disk writes in its own time, and a start sees them as they are (`partitions::found`). So a step waits until the
+//! one before it is on its disk, wherever the two together would say something else: a log says where it goes when
+//! nothing that is there, but the copy, can be taken for a log any more, when the log left by the move before is gone
+//! from its disk, and when the controller knows where the log is.
 
 use std::sync::Arc;
 
@@ -31,6 +36,10 @@ pub(super) struct Moving {
     left: Option<PartitionLog>,
     /// The disk has it that the place was taken.
     arrived: bool,
+    /// The log that was left is deleted, and its disk does not have that yet, or has failed.
+    going: bool,
+    /// The disk has the copy, with its producers, and nothing else of the partition, since this count of cuts.
+    prepared: Option<u64>,
     /// Somebody carries the move out.
     busy: bool,
     /// Where the controller believes this replica to be.
@@ -46,6 +55,12 @@ impl Moving {
     /// Every log besides the partition's own.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = PartitionLog> {
         self.future.take().into_iter().chain(self.left.take())
+    }
+
+    /// True if a log in `here` may say that it goes.
+    fn may_leave(&self, here: KafkaUuid) -> bool {
+        // One move after the other: a start must find out which log is the last.
+        self.left.is_none() && !self.going && self.assigned == Some(here)
     }
 }
 
@@ -76,6 +91,7 @@ enum Work {
     Disk(Vec<Told>),
     Cut(CutPlan),
     Read(CopyRead, u64),
+    Prepare(Told, u64),
     TakePlace,
     Nothing(Moved),
 }
@@ -165,24 +181,33 @@ impl Partition {
     }
 
     /// The controller believes this replica to be in `directory`.
-    pub fn is_assigned(&self, directory: KafkaUuid) {
+    pub fn is_assigned(self: &Arc<Self>, directory: KafkaUuid) {
         let mut core = self.core.lock();
         core.moving.assigned = Some(directory);
         self.release_left(&mut core);
     }
 
     /// Deletes the log whose place was taken, if nobody needs it any more.
-    fn release_left(&self, core: &mut Core) {
+    fn release_left(self: &Arc<Self>, core: &mut Core) {
         let here = core.log.as_ref().map(PartitionLog::directory);
         if !core.moving.arrived || core.moving.assigned != here {
             return;
         }
-        if let Some(left) = core.moving.left.take() {
-            if let Err(poison) = left.destroy() {
-                tracing::warn!(partition = %self.name(), %poison, "the log that a move has left stays until the next start");
-            }
-            self.neighbours.freed.notify_one();
+        let Some(left) = core.moving.left.take() else { return };
+        let partition = self.clone();
+        let gone = move |fate: Result<(), Poisoned>| partition.core.lock().moving.going = fate.is_err();
+        core.moving.going = true;
+        if let Err(poison) = left.destroy_and_tell(gone) {
+            tracing::warn!(partition = %self.name(), %poison, "the log that a move has left stays until the next start");
         }
+        self.neighbours.freed.notify_one();
+    }
+
+    /// The directory of the log, once the disk there has it that it is the partition's: what the controller may know.
+    pub fn placed_in(&self) -> Option<KafkaUuid> {
+        let core = self.core.lock();
+        let here = core.log.as_ref()?.directory();
+        (core.moving.arrived || core.moving.left.is_none()).then_some(here)
     }
 
     /// True if there is a move that nobody carries out; whoever asked does from now on, with [`Partition::move_on`].
@@ -201,6 +226,12 @@ impl Partition {
             Work::Disk(all) => Ok(on_disk(all).await),
             Work::Cut(plan) => self.cut_future(plan).await,
             Work::Read(read, cuts) => self.copy(read, cuts).await,
+            Work::Prepare(told, cuts) => {
+                if matches!(told.await, Ok(Ok(()))) {
+                    self.core.lock().moving.prepared = Some(cuts);
+                }
+                Ok(Moved::On(0))
+            }
             Work::TakePlace => {
                 // A closed semaphore is that of a broker that stops.
                 let Ok(_turn) = turn.acquire().await else { return Ok(Moved::Ended) };
@@ -241,17 +272,18 @@ impl Partition {
             return Ok(if readable { read() } else { Work::Nothing(Moved::Waiting) });
         }
         let to = future.directory();
-        if moving.left.is_some() || *cuts_under_way > 0 {
-            // One move after the other: a start must find out which log is the last. And the disk tells of a cut while
-            // the log is still on it.
+        if moving.prepared != Some(*cuts) {
+            let adopted = future.adopt_producers(log, tell);
+            return adopted.map(|()| Work::Prepare(told, *cuts)).map_err(|poison| poison.0);
+        }
+        if !moving.may_leave(log.directory()) || *cuts_under_way > 0 {
+            // The disk tells of a cut while the log is still on it.
             return Ok(Work::Nothing(Moved::Waiting));
         }
         if log.standing() == (Standing::Leaving { to }) {
             return Ok(Work::TakePlace);
         }
-        let (tell_future, told_future) = telling();
-        let said = log.leave(to, tell).and_then(|()| future.adopt_producers(log, tell_future));
-        said.map(|()| Work::Disk(vec![told, told_future])).map_err(|poison| poison.0)
+        log.leave(to, tell).map(|()| Work::Disk(vec![told])).map_err(|poison| poison.0)
     }
 
     async fn cut_future(&self, plan: CutPlan) -> Result<Moved, String> {
@@ -301,13 +333,15 @@ impl Partition {
         let (bytes, told) = {
             let mut core = self.core.lock();
             let core = &mut *core;
+            let may_leave = core.log.as_ref().is_some_and(|log| core.moving.may_leave(log.directory()));
             let (Some(log), Some(future)) = (&mut core.log, core.moving.future.as_mut()) else {
                 return Ok(Moved::On(0));
             };
             let to = future.directory();
             let ready = matches!(next_step(log.extent(), future.extent()), CopyStep::Copy(_) | CopyStep::Level)
                 && log.standing() == (Standing::Leaving { to })
-                && core.moving.left.is_none()
+                && core.moving.prepared == Some(core.cuts)
+                && may_leave
                 && core.cuts_under_way == 0;
             let Some(rest) = log.rest(future.log_end()).filter(|_| ready) else { return Ok(Moved::On(0)) };
             let (bytes, on_disk) = (rest.bytes(), future.log_end());
@@ -338,7 +372,7 @@ impl Partition {
     }
 
     /// The disk in `directory` has it, or not, that the log there has taken its place and ends at `end`.
-    fn arrived(&self, directory: KafkaUuid, end: i64, fate: Result<(), Poisoned>) {
+    fn arrived(self: &Arc<Self>, directory: KafkaUuid, end: i64, fate: Result<(), Poisoned>) {
         let on_disk = fate.is_ok();
         self.written(directory, Some(end), fate);
         if on_disk {
