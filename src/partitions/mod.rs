@@ -46,7 +46,7 @@ pub use partition::{
 pub use placements::Placements;
 pub use producers::ActiveProducer;
 pub use reconciler::Reconciler;
-pub use replicas::FollowerFetch;
+pub use replicas::{FollowerFetch, IsrProposal};
 pub use retention::RetentionSweep;
 pub use waiters::{Commit, FetchWait};
 
@@ -179,11 +179,14 @@ impl Partitions {
         }
         let mut lives = self.0.directories.iter().map(|directory| directory.broker_life().ok().flatten());
         let first = lives.next()??;
+        if first.begun.is_some() {
+            self.0.has_noted_life.store(true, Ordering::Relaxed);
+        }
         lives.all(|life| life == Some(first)).then_some(first)
     }
 
-    /// Has every data directory note that a life begins, before it is registered. Not where there is no room: that would
-    /// have to be waited for.
+    /// Has every data directory note that a life begins, before it is registered. Not where there is no room: that
+    /// would have to be waited for.
     pub async fn begin_life(&self, life: BrokerLife) {
         if !self.full_directories().is_empty() {
             return;
@@ -196,8 +199,8 @@ impl Partitions {
     }
 
     /// Has every data directory note the epoch under which this broker is registered: in the order of writes, so before
-    /// anything that is acknowledged under it. If they noted the life as one that has done nothing, this returns when it
-    /// does not say so any more.
+    /// anything that is acknowledged under it. If they say of this life that it has done nothing, this returns when they
+    /// do not say so any more.
     pub async fn note_broker_epoch(&self, env: &Env, epoch: i64) {
         let notes = self
             .0
