@@ -22,7 +22,6 @@ pub const OF_CLUSTERS: &[&str] = &[
     "isr-unconfirmed",
     "below-min-isr",
     "follower-acks-unsynced",
-    "cut-inside-a-batch",
     "cut-too-far",
     "divergence-ignored",
     "high-watermark-ahead-of-isr",

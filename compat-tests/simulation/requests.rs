@@ -35,6 +35,7 @@ pub mod version {
     pub const DELETE_RECORDS: i16 = 2;
     pub const INIT_PRODUCER_ID: i16 = 4;
     pub const OFFSET_FOR_LEADER_EPOCH: i16 = 4;
+    pub const ALTER_PARTITION: i16 = 3;
     pub const ALTER_PARTITION_REASSIGNMENTS: i16 = 0;
     pub const ELECT_LEADERS: i16 = 2;
     pub const INCREMENTAL_ALTER_CONFIGS: i16 = 1;
@@ -65,7 +66,7 @@ pub mod code {
     pub const FETCH_SESSION_NOT_FOUND: i16 = 70;
     pub const FETCH_SESSION_EPOCH: i16 = 71;
     pub const FENCED_EPOCH: i16 = 74;
-    pub const UNKNOWN_EPOCH: i16 = 76;
+    pub const UNKNOWN_EPOCH: i16 = 75;
     pub const OFFSET_NOT_AVAILABLE: i16 = 78;
     pub const MEMBER_ID_REQUIRED: i16 = 79;
     pub const PREFERRED_NOT_AVAILABLE: i16 = 80;
@@ -136,6 +137,8 @@ pub struct FetchHow {
     pub bytes_max: i32,
     pub isolation: i8,
     pub session: (i32, i32),
+    /// The leader epoch that the reader knows; -1 if it does not say.
+    pub leader_epoch: i32,
 }
 
 pub fn fetch(how: FetchHow, asked: &[(Named, i32, i64)]) -> FetchRequest {
@@ -144,6 +147,7 @@ pub fn fetch(how: FetchHow, asked: &[(Named, i32, i64)]) -> FetchRequest {
         let partition = FetchPartition::default()
             .with_partition(*index)
             .with_fetch_offset(*from)
+            .with_current_leader_epoch(how.leader_epoch)
             .with_partition_max_bytes(how.bytes_max);
         match topics.last_mut() {
             Some(last) if last.topic == named.name() && last.topic_id == named.id() => last.partitions.push(partition),

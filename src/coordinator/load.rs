@@ -132,7 +132,7 @@ mod tests {
     use crate::coordinator::toy::{MemoryJournal, START_MS, Toy, batch};
 
     async fn loaded(batches: impl IntoIterator<Item = Bytes>) -> Result<String, String> {
-        let journal = MemoryJournal::new();
+        let journal = MemoryJournal::committing();
         for batch in batches {
             journal.write(batch);
         }

@@ -22,6 +22,7 @@ use crate::metadata::image::{ActiveController, ClusterImage, ImageIndex};
 use crate::metadata::quorum::{Proposed, Quorum};
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::rules::Rules;
+use crate::sabotage;
 
 /// Asks that may wait; a further one waits for a place.
 pub const ASKS_MAX: usize = 1024;
@@ -218,6 +219,7 @@ impl Controller {
     async fn serve(&mut self, epoch: i32) -> Result<(), String> {
         let quorum = self.claimant.quorum.clone();
         let (mut ended, mut deposed) = (pin!(quorum.ended()), pin!(quorum.deposed()));
+        let mut image = quorum.image();
         loop {
             let first = tokio::select! {
                 biased;
@@ -228,7 +230,10 @@ impl Controller {
                 }
                 ask = self.queue.recv() => ask.ok_or("nobody can ask any more")?,
             };
-            let image = quorum.image();
+            // One that goes on deciding from an old image is stopped by the stamp of its rounds.
+            if !sabotage::on("stamp-unchecked") {
+                image = quorum.image();
+            }
             let mut round = Round::new((*image).clone(), self.rules.clone());
             if image.index.controller_epoch != epoch {
                 first.release(Err(not_controller()));

@@ -46,7 +46,7 @@ pub use partition::{
 pub use placements::Placements;
 pub use producers::ActiveProducer;
 pub use reconciler::Reconciler;
-pub use replicas::FollowerFetch;
+pub use replicas::{FollowerFetch, IsrProposal};
 pub use retention::RetentionSweep;
 pub use waiters::{Commit, FetchWait};
 
@@ -179,6 +179,9 @@ impl Partitions {
         }
         let mut lives = self.0.directories.iter().map(|directory| directory.broker_life().ok().flatten());
         let first = lives.next()??;
+        if first.begun.is_some() {
+            self.0.has_noted_life.store(true, Ordering::Relaxed);
+        }
         lives.all(|life| life == Some(first)).then_some(first)
     }
 
@@ -195,17 +198,14 @@ impl Partitions {
         .await;
     }
 
-    /// Has every data directory note the epoch under which this broker is registered: in the order of writes, so before
-    /// anything that is acknowledged under it. If they noted the life as one that has done nothing, this returns when
-    /// they do not say so any more.
+    /// Has every data directory note the epoch under which this broker is registered: in the order of writes, so
+    /// before anything that is acknowledged under it. If they say of this life that it has done nothing, this returns
+    /// when they do not say so any more.
     pub async fn note_broker_epoch(&self, env: &Env, epoch: i64) {
-        let notes = self
-            .0
-            .directories
-            .iter()
-            .cloned()
-            .map(|directory| env.spawn(async move { noted(&directory, directory.note_broker_epoch(epoch).await) }));
-        let notes = join_all(notes);
+        let note = |directory: Arc<DataDir>| {
+            env.spawn(async move { noted(&directory, directory.note_broker_epoch(epoch).await) })
+        };
+        let notes = join_all(self.0.directories.iter().cloned().map(note));
         if self.0.has_noted_life.load(Ordering::Relaxed) {
             // A task that panicked has told of it.
             drop(notes.await);

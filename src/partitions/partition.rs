@@ -45,7 +45,6 @@ use crate::storage::log::{
     Appended, Batches, ColdRead, FoundRecord, Incoming, PartitionLog, ReadFailure, TimestampLookup,
 };
 use crate::storage::reserve::Claim;
-use crate::storage::retention::RetentionSettings;
 
 /// Who appends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,8 +165,8 @@ struct Core {
     /// `None` once the partition is deleted, and if its directory was lost before the start.
     log: Option<PartitionLog>,
     durable_end: Offset,
-    /// Where the log starts on stable storage: what is told, since a crash cannot take it back. The log itself may
-    /// start later for as long as a write takes.
+    /// Where the log starts on stable storage: what is told, since a crash cannot take it back. For as long as a write
+    /// takes the log itself may start later.
     durable_start: Offset,
     high_watermark: Offset,
     waiters: Waiters,
@@ -286,6 +285,15 @@ impl Partition {
         match self.core.lock().role {
             Role::Leading(epoch) => Some(epoch),
             Role::Following(_) | Role::Offline(_) => None,
+        }
+    }
+
+    /// The leader epoch that this replica is in, whoever leads; `None` if it is offline. For whoever looks in from
+    /// outside.
+    pub fn epoch(&self) -> Option<LeaderEpoch> {
+        match self.core.lock().role {
+            Role::Leading(epoch) | Role::Following(epoch) => Some(epoch),
+            Role::Offline(_) => None,
         }
     }
 
@@ -559,29 +567,6 @@ impl Partition {
         if let Some(log) = self.core.lock().log.as_mut() {
             // A refused write means a poisoned directory, which its own path reports.
             let _ = log.expire_producers(now_ms, idle_ms_max);
-        }
-    }
-
-    /// Applies retention by time and size.
-    pub async fn expire(self: &Arc<Self>) {
-        let settings = self.settings();
-        let rules = RetentionSettings {
-            retention_ms: settings.retention_ms,
-            retention_bytes: settings.retention_bytes,
-            delete: settings.cleanup_policy.delete,
-        };
-        let done = {
-            let mut core = self.core.lock();
-            let now_ms = self.env.wall_ms();
-            let high_watermark = core.high_watermark;
-            let Some(log) = core.log.as_mut() else { return };
-            let Some(start) = log.retention_plan(&rules, now_ms, high_watermark) else { return };
-            tracing::info!(partition = %self.name(), log_start = start, "retention deletes old records");
-            self.delete_before(&mut core, start)
-        };
-        if let Ok(done) = done {
-            // A failure poisons the directory, and its lane says so.
-            let _ = done.await;
         }
     }
 

@@ -267,6 +267,11 @@ impl Replicas {
         if self.proposed.is_some() || self.isr.contains(&id) || !reached || !self.may_join(id, terms) {
             return false;
         }
+        // It has what is committed, if not all that there is: the lag time to get that begins now. Else it would leave
+        // as soon as it has joined.
+        if let Some(follower) = self.followers.get_mut(&id) {
+            follower.caught_up_ms = Some(terms.now_ms);
+        }
         let mut next = self.isr.clone();
         next.push(id);
         self.propose(next, terms);

@@ -102,6 +102,11 @@ impl Caller {
         self.leaders.get(&spot).and_then(|(leader, _)| *leader)
     }
 
+    /// The newest leader epoch that this client knows; -1 if it knows none.
+    pub fn epoch(&self, spot: Spot) -> i32 {
+        self.leaders.get(&spot).map_or(-1, |(_, epoch)| *epoch)
+    }
+
     /// Rests for up to `most_ms`.
     pub async fn rest(&mut self, most_ms: u64) {
         let pause = self.rng.random_range(0..=most_ms);
@@ -110,6 +115,17 @@ impl Caller {
 
     pub fn spot(&mut self) -> Spot {
         let all: Vec<Spot> = spots().collect();
+        all[self.rng.random_range(0..all.len())]
+    }
+
+    /// A partition to write to.
+    pub fn spot_to_write(&mut self) -> Spot {
+        let silence = self.cluster.plan.silence.filter(|(_, from_ms)| self.stage.now_ms() >= *from_ms);
+        let all: Vec<Spot> = spots()
+            .enumerate()
+            .filter(|(index, _)| Some(*index) != silence.map(|(silent, _)| silent))
+            .map(|(_, spot)| spot)
+            .collect();
         all[self.rng.random_range(0..all.len())]
     }
 

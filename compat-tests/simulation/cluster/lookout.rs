@@ -5,7 +5,7 @@
 //! on every member of the ISR and the ELR, on stable storage (I5 to I8), the same bytes everywhere (I4), and is never
 //! cut or lost, not by a crash either (I10, I16, I17).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -13,12 +13,14 @@ use ottla::api::Services;
 use ottla::error::ErrorCode;
 use ottla::ids::{BrokerId, TopicId, TopicIdPartition};
 use ottla::metadata::{ClusterImage, PartitionRegistration, ResourceKind};
-use ottla::partitions::{Isolation, LogOffsets, Partition, ReadAsk};
+use ottla::partitions::{Isolation, IsrProposal, LogOffsets, Partition, ReadAsk};
 
 use super::Cluster;
 use super::plan::Plan;
 use crate::checkers::{Spot, Verdict, ensure};
 
+/// Proposals that are kept to be made once more.
+const PROPOSALS_KEPT: usize = 20;
 /// Images that are kept to be held against those of other nodes.
 const IMAGES_KEPT: usize = 2_000;
 
@@ -49,6 +51,14 @@ struct Replica {
     log_start: i64,
 }
 
+/// A change of an ISR that a leader asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proposal {
+    pub sender: (BrokerId, i64),
+    pub partition: TopicIdPartition,
+    pub asked: IsrProposal,
+}
+
 /// Who was in sync at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InSync {
@@ -75,6 +85,8 @@ pub struct Lookout {
     truths: BTreeMap<TopicIdPartition, Truth>,
     /// Nodes whose disks were replaced.
     wiped_nodes: BTreeSet<usize>,
+    /// What leaders have proposed to the controller: the sender with its epoch, and the latest proposals.
+    proposals: VecDeque<Proposal>,
     /// Who was the active controller in each epoch.
     controllers: BTreeMap<i32, usize>,
     /// Nothing has gone wrong so far.
@@ -94,6 +106,7 @@ impl Lookout {
             by_offset: BTreeMap::new(),
             truths: BTreeMap::new(),
             wiped_nodes: BTreeSet::new(),
+            proposals: VecDeque::new(),
             controllers: BTreeMap::new(),
         }
     }
@@ -211,6 +224,9 @@ impl Lookout {
                 });
             }
         }
+        for sight in sights.values().flatten() {
+            self.note_proposal(cluster, sight);
+        }
         for (id, sights) in sights {
             self.look_at_partition(cluster, id, &sights).map_err(|sentence| {
                 let topic = self.newest.topics.by_id(id.topic).map_or("?", |topic| &topic.name);
@@ -218,6 +234,31 @@ impl Lookout {
             })?;
         }
         Ok(())
+    }
+
+    fn note_proposal(&mut self, cluster: &Cluster, sight: &Sight) {
+        let sender = cluster.nodes[sight.node].services().map(|services| services.metadata.broker_epoch());
+        let (Some(asked), Some(epoch)) = (sight.partition.isr_proposal(), sender) else { return };
+        let sender = (BrokerId(cluster.nodes[sight.node].id()), epoch);
+        let proposal = Proposal { sender, partition: sight.partition.id(), asked };
+        if !self.proposals.contains(&proposal) {
+            self.proposals.push_back(proposal);
+        }
+        if self.proposals.len() > PROPOSALS_KEPT {
+            self.proposals.pop_front();
+        }
+    }
+
+    /// What leaders have proposed lately in epochs in which they still lead, though it is out of date by now.
+    pub fn outdated_proposals(&self) -> Vec<Proposal> {
+        let is_outdated = |proposal: &&Proposal| {
+            let topic = self.newest.topics.by_id(proposal.partition.topic);
+            let partition = topic.and_then(|topic| topic.partition(proposal.partition.partition));
+            partition.is_some_and(|now| {
+                now.leader_epoch == proposal.asked.leader_epoch && now.partition_epoch > proposal.asked.partition_epoch
+            })
+        };
+        self.proposals.iter().filter(is_outdated).cloned().collect()
     }
 
     fn look_at_partition(&mut self, cluster: &Cluster, id: TopicIdPartition, sights: &[Sight]) -> Verdict {
@@ -511,18 +552,20 @@ fn settled(cluster: &Cluster, id: TopicIdPartition, registration: &PartitionRegi
     ensure(registration.isr.len() == registration.replicas.len() && !registration.is_reassigning(), || {
         "not everybody is in sync".to_owned()
     })?;
-    // Where a log starts may differ: who was away while records were deleted, and leads now, has them still.
+    // Where a log starts may differ: who was away while records were deleted, and leads now, has them still. But what
+    // the leader has given up, the others have.
     let ends = |node: usize| {
         let partition = cluster.nodes[node].services()?.partitions.hosted(id).ok()?;
-        let LogOffsets { high_watermark, log_end, .. } = partition.offsets_if_any()?;
-        Some((high_watermark, log_end, partition.durable_end()))
+        let LogOffsets { high_watermark, log_end, log_start, .. } = partition.offsets_if_any()?;
+        Some(((high_watermark, log_end, partition.durable_end()), log_start))
     };
-    let of_leader = ends(node_of(leader)).ok_or("its leader does not host it")?;
+    let (of_leader, start) = ends(node_of(leader)).ok_or("its leader does not host it")?;
     ensure(of_leader.0 == of_leader.1 && of_leader.1 == of_leader.2, || format!("the leader is at {of_leader:?}"))?;
     for replica in registration.replicas.iter().map(|id| node_of(*id)) {
         let of_replica = ends(replica);
-        ensure(of_replica == Some(of_leader), || {
-            format!("replica {} is at {of_replica:?}, the leader at {of_leader:?}", replica + 1)
+        let is_there = of_replica.is_some_and(|(ends, own_start)| ends == of_leader && own_start >= start);
+        ensure(is_there, || {
+            format!("replica {} is at {of_replica:?}, the leader at {of_leader:?} from {start}", replica + 1)
         })?;
     }
     Ok(())

@@ -27,7 +27,7 @@ use rand_chacha::ChaCha12Rng;
 use turmoil::Sim;
 
 use crate::checkers::settings::GivenSettings;
-use crate::checkers::{Spot, TOPICS};
+use crate::checkers::{Spot, TOPICS, spots};
 use crate::stage::Stage;
 use crate::workload::WALL_START_MS;
 use crate::world::{Broken, Report, enact, panicked};
@@ -83,6 +83,8 @@ struct World {
     down: VecDeque<usize>,
     /// Processes that are paused, the first for longest.
     paused: VecDeque<Process>,
+    /// Nodes that reach no other.
+    isolated: Vec<usize>,
 }
 
 impl World {
@@ -111,7 +113,16 @@ impl World {
             let cluster = weak.upgrade()?;
             cluster.lookout.borrow().coordinates(&cluster, node, group)
         }));
-        World { sim, seed, cluster, faults, looked_ms: 0, down: VecDeque::new(), paused: VecDeque::new() }
+        World {
+            sim,
+            seed,
+            cluster,
+            faults,
+            looked_ms: 0,
+            down: VecDeque::new(),
+            paused: VecDeque::new(),
+            isolated: Vec::new(),
+        }
     }
 
     /// The simulated time it took, in milliseconds, or the first broken invariant.
@@ -233,10 +244,13 @@ impl World {
             partition.is_some_and(|partition| partition.leader_epoch().is_some())
         };
         let is_active = |node: &&Rc<Node>| node.services().is_some_and(|services| services.metadata.is_active());
+        let leads_quorum =
+            |node: &&Rc<Node>| node.services().is_some_and(|services| services.metadata.quorum_state().is_some());
         let mut nodes = self.cluster.nodes.iter();
         match target {
             Target::Node(index) => nodes.nth(index).cloned(),
             Target::Controller => nodes.find(is_active).cloned(),
+            Target::Quorum => nodes.find(leads_quorum).cloned(),
             Target::Leader => nodes.find(leads).cloned(),
         }
     }
@@ -274,11 +288,18 @@ impl World {
                 }
             }
             Fault::Resume => self.paused.pop_front().into_iter().for_each(|process| process.env.resume()),
-            Fault::DiskDelay(node, most) => self.cluster.nodes[node].disks().set_delay_max(most),
+            Fault::DiskDelay(target, most) => {
+                if let Some(node) = self.node(target) {
+                    node.disks().set_delay_max(most);
+                }
+            }
+            Fault::DisksAsUsual => self.mend_disks(),
             Fault::Cut(a, b) => self.sim.partition(a, b),
             Fault::CutOneWay(from, to) => self.sim.partition_oneway(from, to),
             Fault::Hold(a, b) => self.sim.hold(a, b),
             Fault::Slow(a, b, most) => self.sim.set_link_max_message_latency(a, b, most),
+            Fault::Isolate(index) => self.isolate(index),
+            Fault::Rejoin => self.rejoin(),
             Fault::Mend(a, b) => self.mend(a, b),
             Fault::Heal => self.heal_all()?,
         }
@@ -320,14 +341,45 @@ impl World {
         self.sim.set_link_max_message_latency(a, b, self.cluster.plan.latency_max);
     }
 
+    /// Cuts the leader of a partition off from the other nodes.
+    fn isolate(&mut self, index: usize) {
+        let Some((topic, partition)) = spots().nth(index) else { return };
+        let leads = |node: &&Rc<Node>| {
+            let services = node.services();
+            let hosted = services.and_then(|services| {
+                let topic = services.metadata.image().topics.by_name(topic)?.id;
+                services.partitions.hosted(TopicIdPartition { topic, partition }).ok()
+            });
+            hosted.is_some_and(|hosted| hosted.leader_epoch().is_some())
+        };
+        let nodes = &self.cluster.nodes;
+        let Some(leader) = nodes.iter().find(leads) else { return };
+        for other in nodes.iter().filter(|node| node.index != leader.index) {
+            self.sim.partition(leader.name(), other.name());
+        }
+        self.isolated.push(leader.index);
+    }
+
+    fn rejoin(&mut self) {
+        let names: Vec<&'static str> = self.cluster.nodes.iter().map(|node| node.name()).collect();
+        for node in std::mem::take(&mut self.isolated) {
+            names.iter().filter(|name| **name != names[node]).for_each(|other| self.mend(names[node], other));
+        }
+    }
+
+    fn mend_disks(&self) {
+        let usual = self.cluster.plan.disk_delay;
+        self.cluster.nodes.iter().for_each(|node| node.disks().set_delay_max(usual));
+    }
+
     fn heal_all(&mut self) -> Result<(), String> {
         while let Some(node) = self.down.pop_front() {
             self.restart(node)?;
         }
         self.paused.drain(..).for_each(|process| process.env.resume());
         let names: Vec<&'static str> = self.cluster.nodes.iter().map(|node| node.name()).collect();
+        self.mend_disks();
         for (index, &name) in names.iter().enumerate() {
-            self.cluster.nodes[index].disks().set_delay_max(self.cluster.plan.disk_delay);
             for &other in names[index + 1..].iter().chain(&HOSTS) {
                 self.mend(name, other);
             }

@@ -49,6 +49,8 @@ pub enum Target {
     Node(usize),
     /// The active controller, if there is one.
     Controller,
+    /// Whoever leads the quorum, whether or not it has become the active controller.
+    Quorum,
     /// Whoever leads the first partition.
     Leader,
 }
@@ -69,7 +71,9 @@ pub enum Fault {
     /// The node that has been paused for longest goes on.
     Resume,
     /// Every write and every sync takes up to this long from now on.
-    DiskDelay(usize, Duration),
+    DiskDelay(Target, Duration),
+    /// All disks are as fast as usual.
+    DisksAsUsual,
     /// Bytes between two hosts are lost, and with them connections.
     Cut(&'static str, &'static str),
     /// Only those that go from the first to the second.
@@ -78,6 +82,10 @@ pub enum Fault {
     Hold(&'static str, &'static str),
     /// Bytes between two hosts take up to this long.
     Slow(&'static str, &'static str, Duration),
+    /// The leader of a partition reaches no other node, and clients reach it.
+    Isolate(usize),
+    /// Who was isolated is not any more.
+    Rejoin,
     /// Everything is well between two hosts.
     Mend(&'static str, &'static str),
     /// Everything is well everywhere.
@@ -97,6 +105,8 @@ pub struct Plan {
     pub fetch_timeout_ms: u64,
     pub snapshot_log_bytes: u64,
     pub min_isr: usize,
+    /// From then on nobody writes to one of the partitions: whatever is left undone there stays undone.
+    pub silence: Option<(usize, u64)>,
     /// Nothing goes wrong, so nothing may be seen to.
     pub is_quiet: bool,
     /// At the end all nodes are told to stop at once, instead of a power cut.
@@ -132,6 +142,7 @@ impl Plan {
             fetch_timeout_ms: pick(rng, &[1_000, 2_000]),
             snapshot_log_bytes: pick(rng, &[3_000, 20_000, 1 << 20]),
             min_isr: 2,
+            silence: rng.random_bool(0.5).then(|| (rng.random_range(0..3), rng.random_range(12_000..36_000))),
             is_quiet: rng.random_bool(0.05),
             stops_at_once: rng.random(),
             faults: Vec::new(),
@@ -141,6 +152,11 @@ impl Plan {
         while at + 1_000 < plan.calm_from() && !plan.is_quiet {
             plan.draw_episode(rng, at);
             at += rng.random_range(100..pause_max);
+        }
+        if let Some((spot, from_ms)) = plan.silence.filter(|_| !plan.is_quiet) {
+            // What its leader takes at the last has to be cut once somebody else leads.
+            plan.faults.push((from_ms.saturating_sub(rng.random_range(100..1_000)), Fault::Isolate(spot)));
+            plan.faults.push((from_ms + rng.random_range(4_000..8_000), Fault::Rejoin));
         }
         let calm_from = plan.calm_from();
         plan.faults.retain(|(at, _)| *at < calm_from);
@@ -165,9 +181,10 @@ impl Plan {
     }
 
     fn target(&self, rng: &mut ChaCha12Rng) -> Target {
-        match rng.random_range(0..4) {
+        match rng.random_range(0..5) {
             0 => Target::Controller,
             1 => Target::Leader,
+            2 => Target::Quorum,
             _ => Target::Node(rng.random_range(0..self.roles.len())),
         }
     }
@@ -182,6 +199,11 @@ impl Plan {
         let (records_kept, metadata_kept) = (kept(rng), kept(rng));
         self.faults.push((at, Fault::Crash { target, records_kept, metadata_kept }));
         self.faults.push((at + down_ms, Fault::Restart));
+    }
+
+    fn slow_disk(&mut self, rng: &mut ChaCha12Rng, at: u64, target: Target) {
+        let slow = Duration::from_millis(rng.random_range(100..1_500));
+        self.faults.push((at, Fault::DiskDelay(target, slow)));
     }
 
     fn draw_episode(&mut self, rng: &mut ChaCha12Rng, at: u64) {
@@ -206,21 +228,38 @@ impl Plan {
                 self.faults.push((at, Fault::Stop(target)));
                 self.faults.push((at + rng.random_range(500..6_000), Fault::Restart));
             }
-            30..34 => {
+            30..33 => {
                 if let Some(node) = (0..self.roles.len()).find(|node| !self.roles[*node].controller) {
                     self.crash(rng, at, Target::Node(node), 2_000);
                     self.faults.push((at + 1, Fault::Wipe(node)));
                 }
             }
-            34..46 => {
+            33..44 => {
                 self.faults.push((at, Fault::Pause(target)));
                 self.faults.push((at + pick(rng, &[100, 1_000, 4_000, 8_000]), Fault::Resume));
             }
-            46..56 => {
-                let slow = Duration::from_millis(rng.random_range(100..1_500));
-                self.faults.push((at, Fault::DiskDelay(node, slow)));
-                let usual = self.disk_delay;
-                self.faults.push((at + rng.random_range(500..6_000), Fault::DiskDelay(node, usual)));
+            44..50 => {
+                self.slow_disk(rng, at, target);
+                self.faults.push((at + rng.random_range(500..6_000), Fault::DisksAsUsual));
+            }
+            // A disk gets slow, and then its node loses its power: much of what others have is not on it.
+            50..54 => {
+                self.slow_disk(rng, at, target);
+                let until = at + rng.random_range(100..1_500);
+                let down_ms = pick(rng, &[20, 100, 300, 1_500]);
+                self.crash(rng, until, target, down_ms);
+                self.faults.push((until, Fault::DisksAsUsual));
+            }
+            // The leaders of the quorum fall one after the other, before much of what they write is on any disk.
+            54..57 => {
+                (0..self.roles.len()).for_each(|node| self.slow_disk(rng, at, Target::Node(node)));
+                let mut until = at;
+                for _ in 0..rng.random_range(2..5) {
+                    until += rng.random_range(200..1_500);
+                    let down_ms = rng.random_range(20..2_000);
+                    self.crash(rng, until, Target::Quorum, down_ms);
+                }
+                self.faults.push((until, Fault::DisksAsUsual));
             }
             _ => self.draw_network(rng, at, node),
         }

@@ -150,7 +150,7 @@ impl Auditor {
     async fn read(&mut self, spot: Spot, from: i64) -> Option<(FetchAnswer, Bytes)> {
         let id = self.actor.stage.ledger().topics.known(spot.0)?.id;
         let topic = Named { name: spot.0, id, by_id: true };
-        let how = FetchHow { wait_ms: 0, bytes_max: 200_000, isolation: 0, session: (0, -1) };
+        let how = FetchHow { wait_ms: 0, bytes_max: 200_000, isolation: 0, session: (0, -1), leader_epoch: -1 };
         let floor = self.actor.stage.ledger().log(spot).floor();
         let asked = FetchAsked { from, floor, alone: true };
         let request = requests::fetch(how, &[(topic, spot.1, from)]);

@@ -47,7 +47,7 @@ async fn fetch(actor: &mut Actor, spot: Spot, from: i64) -> i64 {
     let topic = actor.named(spot.0);
     let bytes_max = [1, 400, 5_000, 200_000][actor.rng.random_range(0..4)];
     let (wait_ms, isolation) = (actor.rng.random_range(0..300), actor.rng.random_range(0..=1));
-    let how = FetchHow { wait_ms, bytes_max, isolation, session: (0, -1) };
+    let how = FetchHow { wait_ms, bytes_max, isolation, session: (0, -1), leader_epoch: -1 };
     let floor = actor.stage.ledger().log(spot).floor();
     let asked = FetchAsked { from, floor, alone: true };
     let request = requests::fetch(how, &[(topic, spot.1, from)]);

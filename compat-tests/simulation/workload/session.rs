@@ -61,6 +61,7 @@ async fn poll(actor: &mut Actor, session: &mut Session) {
         bytes_max: [2_000, 30_000, 500_000][actor.rng.random_range(0..3)],
         isolation: 0,
         session: (session.id, session.epoch),
+        leader_epoch: -1,
     };
     let asked = session.news(actor);
     let floors: BTreeMap<Spot, Floor> = {

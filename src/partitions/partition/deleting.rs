@@ -1,4 +1,6 @@
-//! The start of a log goes up: what lies before it is given up at once, and said to be gone once that is on disk.
+//! A log gives up its beginning: by retention, because DeleteRecords asks for it, or because its leader has.
+//!
+//! Invariant: nobody hears of a log start before it is on stable storage, so no crash takes back what was told.
 
 use std::sync::Arc;
 
@@ -9,8 +11,32 @@ use crate::env::BoxFuture;
 use crate::error::ErrorCode;
 use crate::ids::Offset;
 use crate::storage::log::PartitionLog;
+use crate::storage::retention::RetentionSettings;
 
 impl Partition {
+    /// Applies retention by time and size.
+    pub async fn expire(self: &Arc<Self>) {
+        let settings = self.settings();
+        let rules = RetentionSettings {
+            retention_ms: settings.retention_ms,
+            retention_bytes: settings.retention_bytes,
+            delete: settings.cleanup_policy.delete,
+        };
+        let done = {
+            let mut core = self.core.lock();
+            let now_ms = self.env.wall_ms();
+            let high_watermark = core.high_watermark;
+            let Some(log) = core.log.as_mut() else { return };
+            let Some(start) = log.retention_plan(&rules, now_ms, high_watermark) else { return };
+            tracing::info!(partition = %self.name(), log_start = start, "retention deletes old records");
+            self.delete_before(&mut core, start)
+        };
+        if let Ok(done) = done {
+            // A failure poisons the directory, and its lane says so.
+            let _ = done.await;
+        }
+    }
+
     /// Raises the log start; the future tells when that is on disk, and then readers hear of it.
     pub(super) fn delete_before(
         self: &Arc<Self>,
@@ -37,7 +63,7 @@ impl Partition {
     }
 
     /// The lane's news: the log starts at `offset`, or later, on stable storage.
-    fn deleted_before(&self, offset: Offset) {
+    pub(super) fn deleted_before(&self, offset: Offset) {
         let mut core = self.core.lock();
         let started = core.log.as_ref().map_or(0, PartitionLog::log_start);
         core.durable_start = core.durable_start.max(offset.min(started));

@@ -236,9 +236,16 @@ impl Partition {
             let (told, done) = oneshot::channel();
             let partition = self.clone();
             let Some(log) = core.log.as_mut() else { return Err(FollowFailure::Moot) };
-            log.restart_at(offset, move |fate| partition.cut_written(fate, told)).map_err(|_| OFFLINE)?;
+            let written = move |fate: Result<(), Poisoned>| {
+                if fate.is_ok() {
+                    partition.deleted_before(offset);
+                }
+                partition.cut_written(fate, told);
+            };
+            log.restart_at(offset, written).map_err(|_| OFFLINE)?;
             tracing::warn!(partition = %self.name(), at.from, offset, "the log begins anew where the leader's begins");
-            (core.durable_start, core.durable_end) = (offset, offset);
+            core.durable_start = core.durable_start.min(offset);
+            core.durable_end = offset;
             core.high_watermark = offset;
             core.cuts += 1;
             core.cuts_under_way += 1;

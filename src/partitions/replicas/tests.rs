@@ -179,6 +179,20 @@ fn who_has_caught_up_joins() {
 }
 
 #[test]
+fn who_has_just_joined_has_the_lag_time_to_get_the_rest() {
+    let mut scene = Scene::new(&[1, 2], 10);
+    scene.fetch(2, 10).unwrap();
+    scene.append(5);
+    assert_eq!(scene.fetch(3, 10), Ok(true), "the high watermark is at 10, the end at 15");
+    assert_eq!(scene.answer(Ok(&[1, 2, 3])), Settled::Adopted);
+    scene.fetch(2, 15).unwrap();
+    assert!(scene.expire().is_empty());
+    scene.now_ms += LAG + 1;
+    scene.fetch(2, 15).unwrap();
+    assert_eq!(scene.expire(), [3]);
+}
+
+#[test]
 fn who_does_not_know_the_epochs_start_does_not_join() {
     let mut scene = Scene::new(&[1, 2], 10);
     assert_eq!(scene.fetch(3, 8), Ok(false), "the old leader may have committed up to 10");

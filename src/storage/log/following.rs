@@ -325,7 +325,7 @@ impl CutPlan {
 
     /// Reads what the cut needs. Blocking.
     pub fn prepare(self) -> Result<Cut, Poisoned> {
-        let to = if sabotage::on("cut-inside-a-batch") { self.to } else { self.batch_start()? };
+        let to = self.batch_start()?;
         // A batch is in one chunk, so its start is at most that chunk's.
         let found = self.last.iter().flatten().find(|chunk| chunk.base_offset < to).copied();
         let rest = found.map(|chunk| self.rest_of(chunk, to)).transpose()?;

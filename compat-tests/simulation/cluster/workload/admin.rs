@@ -45,11 +45,11 @@ pub async fn run(mut caller: Caller) {
     let (mut made, mut side, mut free) = (0, Vec::new(), Vec::new());
     while caller.stage.is_loading() {
         match caller.rng.random_range(0..100) {
-            0..30 => reassign(&mut caller).await,
-            30..50 => elect(&mut caller).await,
-            50..65 => alter(&mut caller).await,
-            65..75 => delete_records(&mut caller).await,
-            75..90 if side.len() < SIDE_TOPICS_MAX => {
+            0..26 => reassign(&mut caller).await,
+            26..42 => elect(&mut caller).await,
+            42..54 => alter(&mut caller).await,
+            54..74 => delete_records(&mut caller).await,
+            74..90 if side.len() < SIDE_TOPICS_MAX => {
                 let name = free.pop().unwrap_or_else(|| {
                     made += 1;
                     format!("side-{made}")
@@ -194,7 +194,8 @@ async fn delete_records(caller: &mut Caller) {
     let spot = caller.spot();
     let Some(leader) = caller.leader(spot).await else { return };
     let floor = caller.stage.ledger().log(spot).floor();
-    let most = floor.log_start + (floor.high_watermark - floor.log_start) / 2;
+    let part = if caller.rng.random_bool(0.3) { 1 } else { 2 };
+    let most = floor.log_start + (floor.high_watermark - floor.log_start) / part;
     let before = caller.rng.random_range(floor.log_start..=most);
     let in_sync = caller.cluster.lookout.borrow().in_sync(spot);
     caller.stage.ledger().log(spot).delete(before);

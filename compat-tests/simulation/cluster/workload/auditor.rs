@@ -157,7 +157,7 @@ impl Auditor {
     async fn read(&mut self, spot: Spot, from: i64) -> Option<(FetchAnswer, Bytes)> {
         let leader = self.caller.leader(spot).await?;
         let topic = self.caller.named(spot.0);
-        let how = FetchHow { wait_ms: 0, bytes_max: 200_000, isolation: 0, session: (0, -1) };
+        let how = FetchHow { wait_ms: 0, bytes_max: 200_000, isolation: 0, session: (0, -1), leader_epoch: -1 };
         let request = requests::fetch(how, &[(topic, spot.1, from)]);
         let answer = self.caller.ask(leader, topic.fetch_version(), request).await?;
         let partition = answer.responses.into_iter().next()?.partitions.into_iter().next()?;

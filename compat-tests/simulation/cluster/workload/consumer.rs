@@ -81,7 +81,18 @@ impl Reader {
             bytes_max: [1, 400, 5_000, 200_000][rng.random_range(0..4)],
             isolation: rng.random_range(0..=1),
             session: (0, -1),
+            leader_epoch: -1,
         };
+        // Some say which leader epoch they know, be it the present one or not (KIP-320).
+        let known = self.caller.epoch(spot);
+        let leader_epoch = match self.caller.rng.random_range(0..10) {
+            0..4 => -1,
+            4..8 => known,
+            8 => known - 1,
+            _ => known + 1,
+        };
+        let how = FetchHow { leader_epoch: leader_epoch.max(-1), ..how };
+        let epoch_then = self.caller.cluster.replica(node, spot).upgrade().and_then(|replica| replica.epoch());
         let topic = self.caller.named(spot.0);
         let (replica, floor) = {
             let said = self.said(node, spot);
@@ -93,6 +104,16 @@ impl Reader {
         let partition = answer.responses.into_iter().next().and_then(|topic| topic.partitions.into_iter().next());
         let Some(partition) = partition else { return from };
         let is_same = self.said(node, spot).replica.ptr_eq(&replica);
+        let epoch_now = replica.upgrade().and_then(|replica| replica.epoch());
+        if let (true, Some(then), Some(now)) = (is_same, epoch_then, epoch_now)
+            && how.leader_epoch >= 0
+            && !ELSEWHERE.contains(&partition.error_code)
+            && !(then..=now).contains(&how.leader_epoch)
+        {
+            let asked = how.leader_epoch;
+            let sentence = format!("{spot:?}: one that knows epoch {asked} was served in epoch {then} to {now}");
+            self.caller.stage.judge(&self.caller.name, Err(sentence));
+        }
         let floor = if is_same { floor } else { Floor::default() };
         match self.take(node, spot, FetchAsked { from, floor, alone: true }, partition) {
             Ok(Some(next)) => next,

@@ -5,6 +5,7 @@ pub mod auditor;
 mod committer;
 mod consumer;
 mod producer;
+mod straggler;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -35,9 +36,11 @@ pub async fn play(cluster: Rc<Cluster>, seed: u64, host: usize) -> turmoil::Resu
             Box::pin(committer::run(caller("solo-a"), "solo-a")),
             Box::pin(member::run(member("member-0"), "team")),
         ],
-        1 => {
-            vec![Box::pin(producer::run_plain(caller("plain-0"))), Box::pin(producer::run_idempotent(caller("sure-1")))]
-        }
+        1 => vec![
+            Box::pin(producer::run_plain(caller("plain-0"))),
+            Box::pin(producer::run_idempotent(caller("sure-1"))),
+            Box::pin(straggler::run(caller("straggler"))),
+        ],
         _ => vec![
             Box::pin(producer::run_plain(caller("plain-1"))),
             Box::pin(producer::run_weak(caller("weak-0"))),

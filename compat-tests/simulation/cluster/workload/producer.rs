@@ -124,7 +124,7 @@ pub async fn run_plain(caller: Caller) {
         return;
     }
     while producer.caller.stage.is_loading() {
-        let spot = producer.caller.spot();
+        let spot = producer.caller.spot_to_write();
         let values = producer.values(spot, Kind::Plain);
         let bytes = requests::batch(producer.caller.wall_ms(), None, &values);
         let batch = Batch { bytes, values, number: 0 };
@@ -149,7 +149,7 @@ pub async fn run_weak(caller: Caller) {
         return;
     }
     while producer.caller.stage.is_loading() {
-        let spot = producer.caller.spot();
+        let spot = producer.caller.spot_to_write();
         let values = producer.values(spot, Kind::Plain);
         let bytes = requests::batch(producer.caller.wall_ms(), None, &values);
         match producer.send(spot, 1, &Batch { bytes, values, number: 0 }).await {
@@ -202,7 +202,7 @@ impl Sure {
     }
 
     async fn act(&mut self) {
-        let spot = self.producer.caller.spot();
+        let spot = self.producer.caller.spot_to_write();
         let lane = self.lanes.entry(spot).or_default();
         let last = lane.last.clone().filter(|_| lane.pending.is_empty());
         match (self.producer.caller.rng.random_range(0..100), last) {
