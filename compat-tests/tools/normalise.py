@@ -18,6 +18,8 @@ REPLACEMENTS = [
     (re.compile(r"\b1[5-9]\d{11}\b"), "<ms>"),
     (re.compile(r"/\S*?/(?:kafka-data/log|ottla-data)(?=[\"\s,]|$)"), "<log-dir>"),
     (re.compile(r"console-consumer-\d+"), "console-consumer-<n>"),
+    # What a JVM says of a substring differs from one version of it to the next, and Kafka passes it on.
+    (re.compile(r"begin (\d+), end (-?\d+), length (\d+)"), r"Range [\1, \2) out of bounds for length \3"),
 ]
 SPACES = re.compile(r"[ \t]+")
 NUMBER = re.compile(r"-?\d+(\.\d+)?")

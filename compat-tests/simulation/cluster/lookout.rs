@@ -249,16 +249,27 @@ impl Lookout {
         }
     }
 
-    /// What leaders have proposed lately in epochs in which they still lead, though it is out of date by now.
+    /// What leaders have proposed lately in epochs in which they still lead, though it is out of date by now: another
+    /// change came first, or a member has begun another life, of which the leader has not heard.
     pub fn outdated_proposals(&self) -> Vec<Proposal> {
-        let is_outdated = |proposal: &&Proposal| {
+        let mut found = Vec::new();
+        for proposal in &self.proposals {
             let topic = self.newest.topics.by_id(proposal.partition.topic);
-            let partition = topic.and_then(|topic| topic.partition(proposal.partition.partition));
-            partition.is_some_and(|now| {
-                now.leader_epoch == proposal.asked.leader_epoch && now.partition_epoch > proposal.asked.partition_epoch
-            })
-        };
-        self.proposals.iter().filter(is_outdated).cloned().collect()
+            let now = topic.and_then(|topic| topic.partition(proposal.partition.partition));
+            let Some(now) = now.filter(|now| now.leader_epoch == proposal.asked.leader_epoch) else { continue };
+            if now.partition_epoch > proposal.asked.partition_epoch {
+                found.push(proposal.clone());
+            }
+            let has_begun_anew = |(id, epoch): &(BrokerId, i64)| {
+                *epoch >= 0 && self.newest.brokers.by_id(*id).is_some_and(|broker| broker.epoch > *epoch)
+            };
+            if proposal.asked.isr.iter().any(has_begun_anew) {
+                let mut again = proposal.clone();
+                again.asked.partition_epoch = now.partition_epoch;
+                found.push(again);
+            }
+        }
+        found
     }
 
     fn look_at_partition(&mut self, cluster: &Cluster, id: TopicIdPartition, sights: &[Sight]) -> Verdict {
