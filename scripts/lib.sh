@@ -78,6 +78,8 @@ need_client_tools() {
   have node || missing+=(nodejs)
   have npm || missing+=(npm)
   have go || missing+=(golang-go)
+  # node-rdkafka compiles its librdkafka, with gzip if it finds this.
+  [ -e /usr/include/zlib.h ] || missing+=(zlib1g-dev)
   have ip || [ -x /usr/sbin/ip ] || missing+=(iproute2)
   have mkfs.ext4 || [ -x /usr/sbin/mkfs.ext4 ] || missing+=(e2fsprogs)
   install_packages "${missing[@]}" || say "not all client toolchains could be installed; their suites will be left out"
