@@ -12,7 +12,6 @@ import time
 from bench import perf_tools, wire
 from bench.load import GB, LEADERS_LIMIT_S, ROOM, need_room
 from bench.progress import say
-from bench.subject import Subject
 from bench.workloads import Workload
 from harness.cluster import Cluster
 
@@ -76,7 +75,7 @@ class Trial:
 
     def _cpu_s(self):
         # A cluster is never quite still, so it is not waited for: the last flushes are left out, for both.
-        return sum(Subject.cpu_s(node) for node in self.cluster.nodes)
+        return sum(node.cpu_s() for node in self.cluster.nodes)
 
     def _add(self, measure, value):
         self.results.add(f"cluster.{measure}", self.name, value)
@@ -93,7 +92,7 @@ class Trial:
         self._create(topic, 1)
         for number in range(self.options.rounds):
             leader = self._leader(topic, self.cluster.nodes[0])
-            self._accept(topic, leader)
+            wire.insist(leader, [wire.produce(topic, int(time.time() * 1000))], LEADERS_LIMIT_S)
             others = [node for node in self.cluster.nodes if node is not leader]
             leader.kill()
             began = time.monotonic()
@@ -108,9 +107,6 @@ class Trial:
         with wire.Connection(node.port) as connection:
             _, leaders = wire.partition_leaders(connection.ask(wire.metadata(topic)))
         return self.cluster.node(leaders[0])
-
-    def _accept(self, topic, node):
-        wire.insist(node, [wire.produce(topic, int(time.time() * 1000))], LEADERS_LIMIT_S)
 
     def _accepted_by(self, topic, nodes):
         deadline = time.monotonic() + FAILOVER_LIMIT_S
@@ -136,9 +132,8 @@ class Trial:
         victim, *others = reversed(self.cluster.nodes)
         victim.kill()
         began = time.monotonic()
+        steps = [wire.topic_ready(topic, TOPIC_PARTITIONS, without=victim.number) for topic in topics]
         for node in others:
-            gone = victim.number
-            steps = [wire.topic_ready(topic, TOPIC_PARTITIONS, without=gone) for topic in topics]
             wire.insist(node, steps, FAILOVER_LIMIT_S)
         took = time.monotonic() - began
         self._add("many_led_s", took)

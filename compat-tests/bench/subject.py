@@ -16,7 +16,6 @@ from bench import wire
 from bench.progress import say
 from harness.broker import START_LIMIT_S, Broker, Target
 
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 # What kafka-server-start.sh gives the JVM. Of two contradicting options the JVM takes the later.
 KAFKA_JVM = ["-server", "-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
              "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"]
@@ -86,11 +85,6 @@ class Subject(Broker):
                 raise RuntimeError(f"exit code {code} after SIGTERM; end of its log:\n{self.log_tail()}")
         finally:
             self.kill()  # nothing if it has ended
-
-    def cpu_s(self):
-        """User and system time of all threads of the process until now."""
-        after_name = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(after_name[11]) + int(after_name[12])) / CLOCK_TICKS
 
     def quiet_cpu_s(self):
         """Waits until what was begun is finished too (flushes, compactions); the CPU time up to then."""

@@ -19,6 +19,7 @@ READY = re.compile(r"Kafka\s*Server started")
 PANIC = re.compile(r"panicked at")
 START_LIMIT_S = {"ottla": 60, "kafka": 120}
 STOP_LIMIT_S = 60
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 # The same node for both, so that what tools print about it can be compared.
 COMMON = {"node.id": "1", "group.initial.rebalance.delay.ms": "0"}
 
@@ -177,6 +178,11 @@ class Broker:
     def alive(self):
         """False when the broker ended without being asked to."""
         return self.process is not None and self.process.poll() is None
+
+    def cpu_s(self):
+        """User and system time of all threads of the process until now."""
+        after_name = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(after_name[11]) + int(after_name[12])) / CLOCK_TICKS
 
     def memory_bytes(self):
         """Resident memory of the process now."""
