@@ -135,7 +135,6 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 #[derive(Default)]
 struct Queue {
     writes: VecDeque<Write>,
-    bytes: usize,
     closed: bool,
     /// Writes for which the lane waits; it need not hear of fewer.
     wanted: usize,
@@ -172,7 +171,6 @@ impl Lane {
             bytes += write.bytes;
             group.extend(queue.writes.pop_front());
         }
-        queue.bytes -= bytes;
         group
     }
 
@@ -186,8 +184,9 @@ impl Lane {
             }
             self.filled.wait(&mut queue);
         }
-        let queued = queue.writes.len();
-        if let Some((wanted, pause)) = gather.wish(queued, queue.bytes)
+        // No group is on its way, so whatever counts as queued is still here.
+        let (queued, bytes) = (queue.writes.len(), self.queued_bytes.load(Ordering::Acquire));
+        if let Some((wanted, pause)) = gather.wish(queued, bytes)
             && !queue.closed
         {
             queue.wanted = wanted;
@@ -202,6 +201,7 @@ impl Lane {
             let filled = self.filled_async.notified();
             {
                 let mut queue = self.queue.lock();
+                queue.wanted = 1;
                 if !queue.writes.is_empty() {
                     return Some(self.take_group(&mut queue));
                 }
@@ -358,12 +358,8 @@ impl Engine {
                 return Err(Poisoned("closed".into()));
             }
             lane.queued_bytes.fetch_add(write.bytes, Ordering::AcqRel);
-            queue.bytes += write.bytes;
             queue.writes.push_back(write);
-            match &self.0.backend {
-                Backend::Rocks(_) => queue.writes.len() == queue.wanted,
-                Backend::Memory(_) => queue.writes.len() == 1,
-            }
+            queue.writes.len() == queue.wanted
         };
         if wanted {
             match &self.0.backend {
