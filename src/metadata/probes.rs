@@ -1,8 +1,9 @@
 //! Brokers that may be gone are looked for, so that nobody need wait until their sessions have run out.
 //!
 //! A process that ends, however it ends, closes its connections, and nobody listens any more where it did. So whoever
-//! hangs up, or is late with a heartbeat, is called: if the call is refused twice, nobody is there, and the broker is
-//! fenced at once. Any other outcome says nothing: a machine that is off, or cut off, does not refuse.
+//! hangs up, is late with a heartbeat, or was not heard yet by a new controller, is called: if the call is refused twice,
+//! nobody is there, and the broker is fenced at once. Any other outcome says nothing: a machine that is off, or cut off,
+//! does not refuse.
 //!
 //! Invariant: fencing stays safe whoever is fenced; a broker that was wrongly thought gone is back with its next
 //! heartbeat.
@@ -23,11 +24,14 @@ const AGAIN: Duration = Duration::from_millis(50);
 impl Metadata {
     /// Looks for brokers that have gone, for ever.
     pub(super) async fn look_for_the_gone(self) {
+        let Some(mut active) = self.watch_active() else { return };
         let late = self.settings.heartbeat_interval * 5 / 4;
         loop {
             tokio::select! {
                 biased;
                 () = self.sessions.somebody_hung_up() => {}
+                // Who was the controller before may have ended.
+                changed = active.changed() => if changed.is_err() { return },
                 () = self.env.sleep(PAUSE) => {}
             }
             if !self.is_active() {

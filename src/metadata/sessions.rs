@@ -108,17 +108,19 @@ impl Sessions {
         self.0.hung_up.notified().await;
     }
 
-    /// The unfenced brokers that have hung up, or that have said nothing for as long as `overdue`: perhaps they are
-    /// gone. Who has hung up is named once.
+    /// The unfenced brokers that have hung up, that have said nothing for as long as `overdue`, or nothing at all to this
+    /// controller: perhaps they are gone. Who has hung up is named once.
     pub fn doubtful(&self, image: &ClusterImage, overdue: Duration, now: Instant) -> Vec<(BrokerId, i64)> {
         let mut noted = self.0.noted.lock();
-        let began = noted.of_controller(image, now);
+        noted.of_controller(image, now);
         let mut found = Vec::new();
         for broker in image.brokers.iter().filter(|broker| !broker.fenced) {
-            let late = !noted.is_live(began, broker, overdue, now);
             let session = noted.by_broker.get_mut(&broker.id).filter(|session| session.epoch == broker.epoch);
-            let hung_up = session.is_some_and(|session| std::mem::take(&mut session.hung_up));
-            if (late || hung_up) && noted.gone.get(&broker.id) != Some(&broker.epoch) {
+            // What ended together with the last controller had no connection to this one that could tell.
+            let is_doubtful = session.is_none_or(|session| {
+                std::mem::take(&mut session.hung_up) || now.duration_since(session.heard) > overdue
+            });
+            if is_doubtful && noted.gone.get(&broker.id) != Some(&broker.epoch) {
                 found.push((broker.id, broker.epoch));
             }
         }
@@ -261,7 +263,7 @@ mod tests {
         let (sessions, image, start) = (Sessions::default(), image(&[1, 2]), Env::real().now());
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let late = Duration::from_secs(3);
-        assert_eq!(sessions.doubtful(&image, late, at(0)), []);
+        assert_eq!(sessions.doubtful(&image, late, at(0)), [(BrokerId(1), 0), (BrokerId(2), 0)], "never heard");
         sessions.heard(&image, word(1, 0, 5), at(1));
         sessions.heard(&image, Word { connection: Some(8), ..word(2, 0, 5) }, at(1));
         drop(sessions.hearing(9));
