@@ -20,6 +20,8 @@ mod stage;
 mod workload;
 mod world;
 
+use std::cell::RefCell;
+use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,9 +47,13 @@ fn play_all(count: u64, run: Run) -> Result<Vec<Report>, Broken> {
             if seed > count {
                 return;
             }
+            KEPT.take();
             match run(seed, false) {
                 Ok(report) => reports.lock().unwrap().push(report),
-                Err(found) => _ = broken.lock().unwrap().get_or_insert(found),
+                Err(found) => {
+                    print!("{}", String::from_utf8_lossy(&KEPT.take()));
+                    _ = broken.lock().unwrap().get_or_insert(found);
+                }
             }
         }
     };
@@ -72,29 +78,46 @@ fn a_thousand_clusters_keep_every_invariant() {
     keep_every_invariant(CLUSTER_SEEDS, cluster::run);
 }
 
-/// `OTTLA_LOG=ottla=debug` prints what the brokers log of the one seed that is played.
-fn tell_all() {
+thread_local! {
+    /// What was logged in the run that this thread is at.
+    static KEPT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Writes to [`KEPT`].
+struct Keeper;
+
+impl io::Write for Keeper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        KEPT.with_borrow_mut(|kept| kept.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `OTTLA_LOG=ottla=debug` prints what the brokers log: of the one seed that is played as it comes, of many that of the
+/// one that broke.
+fn tell(is_one: bool) {
     let Ok(filter) = std::env::var("OTTLA_LOG") else { return };
-    let filter = tracing_subscriber::EnvFilter::new(filter);
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .without_time()
-        .with_ansi(false)
-        .with_writer(std::io::stdout)
-        .init();
+    let told = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new(filter));
+    let told = told.without_time().with_ansi(false);
+    // Several tests of one process share what the first has set.
+    _ = match is_one {
+        true => told.with_writer(io::stdout).try_init(),
+        false => told.with_writer(|| Keeper).try_init(),
+    };
 }
 
 fn keep_every_invariant(seeds: u64, run: Run) {
     if let Some(seed) = number_in("OTTLA_SEED") {
-        // Libraries keep counters that outlive a run: what was found by a long process may need those before it.
-        for earlier in number_in("OTTLA_AFTER").unwrap_or(seed)..seed {
-            _ = run(earlier, false);
-        }
-        tell_all();
+        tell(true);
         let report = run(seed, true).unwrap_or_else(|broken| panic!("{broken}"));
         println!("seed {seed}: {report:?}");
         return;
     }
+    tell(false);
     let count = number_in("OTTLA_SEEDS").unwrap_or(seeds);
     let reports = play_all(count, run).unwrap_or_else(|broken| panic!("\n{broken}"));
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();

@@ -109,6 +109,8 @@ impl Stage {
         let line = format!("{:>6} {actor}: {event}", self.now_ms());
         if self.is_told {
             println!("{line}");
+        } else {
+            tracing::debug!(target: "ottla::trace", "{line}");
         }
         let mut trace = self.trace.borrow_mut();
         line.hash(&mut trace.hash);
