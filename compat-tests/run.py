@@ -5,6 +5,7 @@
     compat-tests/run.py --full kill retention    these two, at the sizes of a release
     compat-tests/run.py --against kafka java     the same suite against a real Apache Kafka
     compat-tests/run.py --compare tools          the tools against both, output compared line by line
+    compat-tests/run.py --nodes 3 --compare tools  the tools of a cluster against three nodes of each
     compat-tests/run.py --nodes 3 kafkajs        a client against three nodes, of which one after the other is restarted
     compat-tests/run.py --list
 
@@ -97,6 +98,7 @@ def arguments():
     parser.add_argument("--compare", action="store_true", help="tools: run them against a real Kafka too and compare")
     parser.add_argument("--kafka-scripts", default=HERE / "kafka", metavar="DIR", help="folder with run-kafka and tool")
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the cluster that a client is run against")
+    parser.add_argument("--cases", help="tools: only these cases, as in 'quorum features'")
     parser.add_argument("--rounds", help="kill: how many times")
     parser.add_argument("--size", help="kill, retention: bytes stored, such as 500M or 5G")
     parser.add_argument("--partitions", help="many-partitions: how many")

@@ -40,7 +40,9 @@ def _tools(options):
     command = [sys.executable, HERE / "tools" / "suite.py"]
     if options.compare:
         command.append("--compare")
-    return [Program("tools", command, limit_s=2400)]
+    if options.nodes > 1:
+        command += ["--nodes", str(options.nodes)]
+    return [Program("tools", command + (options.cases or "").split(), limit_s=3600)]
 
 
 def _java(options):

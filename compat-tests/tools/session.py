@@ -100,6 +100,12 @@ class Session:
             if not any(re.search(pattern, line) for line in lines):
                 self.problems[label] = f"no line matches /{pattern}/: {' | '.join(lines)[:400]}"
 
+    def write_outcomes(self, case):
+        """Adds what the tools printed to a file for people."""
+        with open(self.work.parent / f"{self.kind}-output.txt", "a") as out:
+            for label, outcome in self.outcomes.items():
+                out.write("\n".join([f"== {case}/{label}", *outcome.shown(), "", ""]))
+
     def background(self, name, *args):
         """A tool that runs while others do; see `Background`."""
         return Background(self._command(name, args))
