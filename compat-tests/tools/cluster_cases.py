@@ -149,13 +149,14 @@ def offsets(s):
     for number in (1, 2, 3):
         with s.through(number):
             s.step(f"latest-through-{number}", OFFSETS, "--topic", "counted")
-    for when in ("earliest", "max-timestamp", "0"):
+    for when in ("earliest", "0"):
         s.step(f"at-{when}", OFFSETS, "--topic", "counted", "--time", when, code=None)
     path = s.file("delete.json", json.dumps({"version": 1, "partitions": [
         {"topic": "counted", "partition": partition, "offset": 2} for partition in (0, 1, 2)]}))
     s.step("delete-records", "kafka-delete-records", "--offset-json-file", path, unordered=True)
     s.step("earliest-after", OFFSETS, "--topic", "counted", "--time", "earliest")
-    verify = ("kafka-replica-verification", "--topics-include", "counted", "--time", "-2", "--report-interval-ms", "500")
+    verify = ("kafka-replica-verification", "--topics-include", "counted", "--time", "-2", "--report-interval-ms",
+              "500")
     with s.background(*verify) as verifier:
         verifier.await_lines(2)
         s.keep("replicas-verified", verifier.lines[:2])
@@ -198,16 +199,16 @@ def reassignments(s):
     s.step("generate-same-broker-twice", REASSIGN, *generate, wanted, "--broker-list", "1,1", code=1)
     s.step("generate-missing", REASSIGN, *generate, missing, "--broker-list", "1,2", code=None)
     away = plan(s, "away", ("moving", 0, [2, 3]), ("moving", 1, [3, 1]))
-    s.step("execute", REASSIGN, "--execute", *away)
+    s.step("execute", REASSIGN, "--execute", *away, view=normalise.any_disk)
     await_verified(s, "verify", away)
     await_full_isr(s, "describe-moved", "moving", 2)
-    s.step("execute-again", REASSIGN, "--execute", *away)
+    s.step("execute-again", REASSIGN, "--execute", *away, view=normalise.any_disk)
     await_verified(s, "verify-again", away)
     s.step("cancel-done", REASSIGN, "--cancel", *away, code=None)
     more = plan(s, "more", ("moving", 0, [2, 3, 1]), ("moving", 1, [1]))
     s.step("execute-fixed-factor", REASSIGN, "--execute", *more, "--disallow-replication-factor-change", code=None,
-           unordered=True)
-    s.step("execute-other-factors", REASSIGN, "--execute", *more)
+           unordered=True, view=normalise.any_disk)
+    s.step("execute-other-factors", REASSIGN, "--execute", *more, view=normalise.any_disk)
     await_verified(s, "verify-other-factors", more)
     s.step("list-nothing", REASSIGN, "--list")
     refused = {
@@ -219,16 +220,15 @@ def reassignments(s):
     }
     for label, partitions in refused.items():
         path = plan(s, label, *partitions)
-        s.step(f"execute-{label}", REASSIGN, "--execute", *path, code=None, unordered=True)
-        if label == "half":
-            await_verified(s, f"verify-{label}", path)
-        else:
-            s.step(f"verify-{label}", REASSIGN, "--verify", *path, code=None, unordered=True)
-        s.step(f"cancel-{label}", REASSIGN, "--cancel", *path, code=None, unordered=True)
+        s.step(f"execute-{label}", REASSIGN, "--execute", *path, code=None, unordered=True, view=normalise.any_disk)
+        # Of brokers that are not there the tool would wait a minute for their throttles.
+        left = ("--preserve-throttles",) if label in ("unknown-broker", "negative") else ()
+        s.step(f"verify-{label}", REASSIGN, "--verify", *path, *left, code=None, unordered=True)
+        s.step(f"cancel-{label}", REASSIGN, "--cancel", *path, *left, code=None, unordered=True)
     describe(s, "describe-after-refusals", "moving", view=normalise.sorted_isr)
     with s.through(controllers=True):
         s.step("controllers-list", REASSIGN, "--list", code=None)
-        s.step("controllers-execute", REASSIGN, "--execute", *away, code=None)
+        s.step("controllers-execute", REASSIGN, "--execute", *away, code=None, view=normalise.any_disk)
 
 
 def throttled(s):
@@ -244,22 +244,24 @@ def throttled(s):
                    str(number))
         s.step(f"{label}-limited-replicas", CONFIGS, "--describe", "--entity-type", "topics", "--entity-name", "slow")
 
-    s.step("execute", REASSIGN, "--execute", *away, "--throttle", "1000")
+    s.step("execute", REASSIGN, "--execute", *away, "--throttle", "1000", view=normalise.any_disk)
     s.step("list", REASSIGN, "--list", expect=["slow-0: replicas: 2,3,1. adding: 3. removing: 1"])
     s.step("verify", REASSIGN, "--verify", *away, expect=["still in progress"])
     describe(s, "describe", "slow", expect=["Adding Replicas: 3 Removing Replicas: 1"])
     filters(s, "moving", ("under-replicated", "at-min-isr"))
     limits("slowed")
-    s.step("execute-other", REASSIGN, "--execute", *plan(s, "quick", ("quick", 0, [1, 2])), code=None)
     quick = plan(s, "quick", ("quick", 0, [1, 2]))
-    s.step("execute-additional", REASSIGN, "--execute", *quick, "--additional")
+    s.step("execute-other", REASSIGN, "--execute", *quick, code=None, view=normalise.any_disk)
+    s.step("execute-additional", REASSIGN, "--execute", *quick, "--additional", view=normalise.any_disk)
     await_verified(s, "verify-additional", quick, "--preserve-throttles")
     s.step("list-after-additional", REASSIGN, "--list")
-    s.step("execute-other-limit", REASSIGN, "--execute", *away, "--additional", "--throttle", "2000")
+    s.step("execute-other-limit", REASSIGN, "--execute", *away, "--additional", "--throttle", "2000",
+           view=normalise.any_disk)
     limits("slowed-otherwise")
     s.step("cancel-other", REASSIGN, "--cancel", *quick, code=None)
     limits("after-cancel-of-other")
-    s.step("execute-slowed-again", REASSIGN, "--execute", *away, "--additional", "--throttle", "1000")
+    s.step("execute-slowed-again", REASSIGN, "--execute", *away, "--additional", "--throttle", "1000",
+           view=normalise.any_disk)
     s.step("cancel-preserving", REASSIGN, "--cancel", *away, "--preserve-throttles")
     limits("preserved")
     s.step("list-after-cancel", REASSIGN, "--list")
@@ -267,18 +269,24 @@ def throttled(s):
     s.step("verify-after-cancel", REASSIGN, "--verify", *away, "--preserve-throttles", code=None)
     s.step("cancel-twice", REASSIGN, "--cancel", *away, code=None)
     limits("cancelled")
-    s.step("execute-slowly", REASSIGN, "--execute", *away, "--throttle", "1000")
+    s.step("execute-slowly", REASSIGN, "--execute", *away, "--throttle", "1000", view=normalise.any_disk)
     s.step("cancel", REASSIGN, "--cancel", *away)
     limits("after-cancel")
-    s.step("execute-slowly-again", REASSIGN, "--execute", *away, "--throttle", "1000")
-    # Another target while the first is under way; Kafka calls the old one back.
-    s.step("execute-elsewhere", REASSIGN, "--execute", *plan(s, "else", ("slow", 0, [3, 2])), "--additional",
-           "--throttle", "1000")
+    s.step("execute-slowly-again", REASSIGN, "--execute", *away, "--throttle", "1000", view=normalise.any_disk)
+    # Another target while the first is under way takes its place. (With a third that wants back what the second dropped
+    # Kafka's partition adds and removes one replica at once, for ever; Ottla's ends where it was told to.)
+    other = plan(s, "else", ("slow", 0, [3, 2]))
+    s.step("execute-elsewhere", REASSIGN, "--execute", *other, "--additional", "--throttle", "1000",
+           view=normalise.any_disk)
     s.step("list-elsewhere", REASSIGN, "--list")
-    s.step("execute-back", REASSIGN, "--execute", *back, "--additional", "--throttle", "1000")
+    describe(s, "describe-elsewhere", "slow")
+    s.step("hurry-elsewhere", REASSIGN, "--execute", *other, "--additional", "--throttle", "1000000000",
+           view=normalise.any_disk)
+    await_verified(s, "verify-elsewhere", other)
+    s.step("execute-back", REASSIGN, "--execute", *back, view=normalise.any_disk)
     await_verified(s, "verify-back", back)
-    s.step("execute-hurried", REASSIGN, "--execute", *away, "--throttle", "1000")
-    s.step("hurry", REASSIGN, "--execute", *away, "--additional", "--throttle", "1000000000")
+    s.step("execute-hurried", REASSIGN, "--execute", *away, "--throttle", "1000", view=normalise.any_disk)
+    s.step("hurry", REASSIGN, "--execute", *away, "--additional", "--throttle", "1000000000", view=normalise.any_disk)
     await_verified(s, "verify-hurried", away)
     limits("done")
     await_full_isr(s, "describe-done", "slow", 2)
@@ -296,7 +304,8 @@ def log_dirs(s):
         await_verified(s, f"verify-{label}", path)
         s.step(f"describe-{label}", LOG_DIRS, *one, view=normalise.log_dirs_with_paths)
 
-    at("first", ("stored", 0, [1, 2], [s.disk(1, 1), s.disk(2, 1)]), ("stored", 1, [2, 3], [s.disk(2, 1), s.disk(3, 1)]))
+    at("first", ("stored", 0, [1, 2], [s.disk(1, 1), s.disk(2, 1)]),
+       ("stored", 1, [2, 3], [s.disk(2, 1), s.disk(3, 1)]))
     at("second", ("stored", 0, [1, 2], [s.disk(1, 2), "any"]))
     at("both", ("stored", 0, [1, 2], [s.disk(1, 1), s.disk(2, 2)]), ("stored", 1, [2, 3], ["any", s.disk(3, 2)]))
     at("with-node", ("stored", 0, [3, 2], [s.disk(3, 2), s.disk(2, 1)]))
@@ -424,12 +433,12 @@ def node_down(s):
     s.step("elect", ELECT, "--election-type", "preferred", "--topic", "wide", "--partition", "2", code=None)
     s.step("elect-unclean", ELECT, "--election-type", "unclean", "--topic", "lone", "--partition", "0", code=None)
     onto = plan(s, "onto", ("elsewhere", 0, [1, 3]))
-    s.step("move-onto-3", REASSIGN, "--execute", *onto, code=None)
+    s.step("move-onto-3", REASSIGN, "--execute", *onto, code=None, view=normalise.any_disk)
     s.step("move-onto-3-verify", REASSIGN, "--verify", *onto, code=None)
     s.step("move-onto-3-list", REASSIGN, "--list")
     s.step("move-onto-3-cancel", REASSIGN, "--cancel", *onto, code=None)
     off = plan(s, "off", ("pair", 0, [2, 1]))
-    s.step("move-off-3", REASSIGN, "--execute", *off)
+    s.step("move-off-3", REASSIGN, "--execute", *off, view=normalise.any_disk)
     await_verified(s, "move-off-3-verify", off)
     describe(s, "moved-off-3", "pair", view=normalise.sorted_isr)
     s.step("unregister", f"{CLUSTER} unregister", "--id", "3")
@@ -472,29 +481,29 @@ def quorum(s):
             s.step(f"{name}-replication", QUORUM, "describe", "--replication", view=normalise.voters_and_observers)
             s.step(f"{name}-readable", QUORUM, "describe", "--replication", "--human-readable",
                    view=normalise.voters_and_observers)
-    directories = {number: s.directory_id(number) for number in (1, 2, 3)}
-    stranger = "AAAAAAAAAAAAAAAAAAAAEQ"
+
+    def remove(label, node, directory, *more, code=0):
+        which = ("--controller-id", node, "--controller-directory-id", directory)
+        s.step(label, QUORUM, "remove-controller", *which, *more, code=code)
+
+    stranger, own = "AAAAAAAAAAAAAAAAAAAAEQ", s.directory_id(3)
+    add = (QUORUM, "--command-config", s.properties(3), "add-controller")
     for name, controllers in (("brokers", False), ("controllers", True)):
         with s.through(controllers=controllers):
-            for label, node, directory, code in (
-                    ("unknown", "7", stranger, 1), ("of-another-directory", "3", stranger, 1),
-                    ("negative", "-3", stranger, 1), ("malformed", "3", "no-directory!", 1)):
-                s.step(f"{name}-remove-{label}", QUORUM, "remove-controller", "--controller-id", node, "--controller-directory-id", directory,
-                       code=code)
-            s.step(f"{name}-remove-dry", QUORUM, "remove-controller", "--controller-id", "3", "--controller-directory-id", directories[3],
-                   "--dry-run")
-            properties = ("--command-config", s.properties(3))
-            s.step(f"{name}-add-present", QUORUM, *properties, "add-controller", code=1)
-            s.step(f"{name}-add-dry", QUORUM, *properties, "add-controller", "--dry-run")
-            s.step(f"{name}-remove", QUORUM, "remove-controller", "--controller-id", "3", "--controller-directory-id", directories[3])
+            remove(f"{name}-remove-unknown", "7", stranger, code=1)
+            remove(f"{name}-remove-of-another-directory", "3", stranger, code=1)
+            remove(f"{name}-remove-negative", "-3", stranger, code=1)
+            remove(f"{name}-remove-malformed", "3", "no-directory!", code=1)
+            remove(f"{name}-remove-dry", "3", own, "--dry-run")
+            s.step(f"{name}-add-present", *add, code=1)
+            s.step(f"{name}-add-dry", *add, "--dry-run")
+            remove(f"{name}-remove", "3", own)
             s.until(f"{name}-removed", lambda lines: any("Observer" in line for line in lines),
                     QUORUM, "describe", "--replication", view=normalise.voters_and_observers)
             s.step(f"{name}-status-of-two", QUORUM, "describe", "--status", view=normalise.quorum_of_three)
-            s.step(f"{name}-remove-twice", QUORUM, "remove-controller", "--controller-id", "3", "--controller-directory-id", directories[3],
-                   code=1)
+            remove(f"{name}-remove-twice", "3", own, code=1)
             s.step(f"{name}-endpoints-of-two", f"{CLUSTER} list-endpoints", unordered=True)
-            s.step(f"{name}-add", QUORUM, *properties, "add-controller",
-                   expect=["Added controller 3 with directory id <directory of 3> and endpoints: "])
+            s.step(f"{name}-add", *add, expect=["Added controller 3 with directory id <directory of 3> and endpoints"])
             s.until(f"{name}-added", lambda lines: not any("Observer" in line for line in lines),
                     QUORUM, "describe", "--replication", view=normalise.voters_and_observers)
             s.step(f"{name}-status-of-three", QUORUM, "describe", "--status", view=normalise.quorum_of_three)

@@ -93,12 +93,8 @@ class ClusterSession(Session):
     def _address(self, numbers, controllers):
         nodes = [self.cluster.node(number) for number in numbers or (1, 2, 3)]
         if controllers:
-            return "--bootstrap-controller", ",".join(f"127.0.0.1:{self.controller_port(node)}" for node in nodes)
+            return "--bootstrap-controller", ",".join(f"127.0.0.1:{node.controller_port}" for node in nodes)
         return "--bootstrap-server", ",".join(node.bootstrap for node in nodes)
-
-    def controller_port(self, node):
-        """Where the controller of a node listens."""
-        return node.controller_port if self.kind == "ottla" else node.port + 1
 
     def _command(self, name, args):
         option, value = getattr(self.asked, "address", None) or self._address((), False)
@@ -113,7 +109,7 @@ class ClusterSession(Session):
     def named(self, text):
         """What a tool printed, with the nodes' names in the place of ports, paths and ids."""
         for node in self.cluster.nodes:
-            for port, name in ((node.port, "node"), (self.controller_port(node), "controller")):
+            for port, name in ((node.port, "node"), (node.controller_port, "controller")):
                 text = text.replace(f"127.0.0.1:{port}", f"{name}-{node.number}")
                 text = re.sub(rf"\b{port}\b", f"<port of {name}-{node.number}>", text)
             for index in (1, 2):

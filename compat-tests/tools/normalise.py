@@ -192,12 +192,17 @@ def placement(kept):
     return [*told, f"leaders {sorted(leaders.values())}", f"replicas {sorted(replicas.items())}"]
 
 
+def any_disk(kept):
+    """Plans that name the directories in which a broker has put replicas: which of two equal ones is chance."""
+    return [re.sub(r"<disk-\d of", "<disk of", line) for line in kept]
+
+
 def proposal(kept):
     """What kafka-reassign-partitions --generate prints: its proposal begins at a node chosen by chance."""
     at = next((n for n, line in enumerate(kept) if line.startswith("Proposed")), len(kept))
     counted = [re.sub(r'"replicas":\[([\d,]*)\]', lambda found: f'"replicas":{len(found[1].split(","))}', line)
                for line in kept[at:]]
-    return kept[:at] + counted
+    return any_disk(kept[:at] + counted)
 
 
 def brokers_of_versions(kept):
@@ -221,9 +226,6 @@ def names_in_any_order(kept):
 def shape_of_elections(kept):
     """The kinds of outcome in what kafka-leader-election says of all partitions."""
     return sorted({re.sub(r"partitions? .*", "partitions ...", line) for line in kept})
-
-
-PATH = re.compile(r"<disk-\d of node-\d>")
 
 
 def log_dirs_with_paths(kept):

@@ -38,6 +38,7 @@ def main():
     report = Report()
     try:
         together(sessions, lambda session: session.open())
+        sessions[0].warm_up()
         for case in todo:
             if not options.cases or case.__name__ in options.cases:
                 run_case(case, sessions, report)
