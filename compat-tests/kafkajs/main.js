@@ -66,7 +66,11 @@ async function readAll(topic, partitions) {
 async function topics() {
   assert(await create('topics-a', PARTITIONS, { 'retention.ms': '86400000', 'cleanup.policy': 'delete' }))
   assert.strictEqual(await create('topics-a', 1), false, 'creating a topic twice succeeded')
-  assert((await admin.listTopics()).includes('topics-a'), 'the new topic is not listed')
+  // Of several brokers the one that is asked may hear of the topic after the one that was told.
+  const deadline = Date.now() + LIMIT_MS
+  while (!(await admin.listTopics()).includes('topics-a')) {
+    assert(Date.now() < deadline, 'the new topic is not listed')
+  }
   const described = await admin.describeConfigs({
     includeSynonyms: false,
     resources: [{ type: TOPIC_RESOURCE, name: 'topics-a', configNames: ['retention.ms'] }],

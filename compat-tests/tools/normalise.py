@@ -249,6 +249,11 @@ def features_of_quorum(kept):
     return [re.sub(r"Epoch: \d+", "Epoch: #", line) for line in told]
 
 
+def any_controller(kept):
+    """Which of three is the active controller is chance."""
+    return [re.sub(r"Local controller \d", "Local controller #", line) for line in kept]
+
+
 def quorum_of_three(kept):
     """kafka-metadata-quorum describe --status: who leads and how far is chance, who votes is not."""
     told = []

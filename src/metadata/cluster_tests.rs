@@ -418,6 +418,19 @@ async fn voters_come_and_go() {
     }
     assert_eq!(state.nodes[2], (BrokerId(3), member(3).endpoints));
 
+    // Who is removed goes on following, and is seen to; and may come back.
+    remove(&nodes[0], 3).await.unwrap();
+    create(&nodes[0].metadata, "without").await.unwrap();
+    tokio::time::sleep(2 * ELECTION).await;
+    has_topic(&nodes[2], "without").await;
+    assert!(!nodes[2].metadata.quorum().is_member());
+    let observers = nodes[0].metadata.quorum_state().unwrap().observers;
+    assert_eq!(observers.iter().map(|seen| seen.id).collect::<Vec<_>>(), [BrokerId(3)]);
+    add(&nodes[0], 3).await.unwrap();
+    create(&nodes[0].metadata, "within").await.unwrap();
+    has_topic(&nodes[2], "within").await;
+    assert!(nodes[2].metadata.quorum().is_member());
+
     // The leader itself may be removed: another one leads, and it goes on following.
     let began = nodes[0].env.now();
     remove(&nodes[0], 1).await.unwrap();

@@ -158,13 +158,13 @@ func administration(c Client) error {
 		return fmt.Errorf("altering: %w", err)
 	}
 	// Of several brokers the one that is asked may hear of the change after the one that was told.
-	deadline := time.Now().Add(limit)
+	changed := time.Now().Add(limit)
 	for {
 		value, err := c.TopicSetting("admin", "max.message.bytes")
 		if err == nil && value == "2000000" {
 			break
 		}
-		if err != nil || time.Now().After(deadline) {
+		if err != nil || time.Now().After(changed) {
 			return fmt.Errorf("max.message.bytes is %q: %v", value, err)
 		}
 	}
