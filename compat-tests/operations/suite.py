@@ -46,7 +46,7 @@ class Operator:
         self.written = 0
 
     def tool(self, name, *args, stdin="", address=None, ok=True):
-        """Runs an official tool. Returns what it printed; an exit code that is not 0 is a failure, unless `ok` is False."""
+        """Runs an official tool. Returns what it printed; an exit code that is not 0 is a failure unless `ok` is False."""
         alive = [node.bootstrap for node in self.cluster.nodes if node.process]
         command = [str(self.tool_path), *name.split(), *(address or ("--bootstrap-server", ",".join(alive))), *args]
         result = subprocess.run(command, input=stdin.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -97,7 +97,7 @@ class Operator:
         path.write_text(json.dumps({"version": 1, "partitions": partitions}))
         file = ("--reassignment-json-file", str(path))
         self.tool("kafka-reassign-partitions", *file, "--execute", *more)
-        done = f"is completed"
+        done = "is completed"
 
         def verified():
             text = self.tool("kafka-reassign-partitions", *file, "--verify")
@@ -204,10 +204,7 @@ def replace(operator):
     operator.write()
     shutil.rmtree(lost.data)
     lost.data.mkdir()
-    program = lost.target.program
-    subprocess.run([program, "storage", "format", "--cluster-id", CLUSTER_ID, "--override", "node.id=2", "--override",
-                    f"log.dirs={lost.data}", "--override", f"controller.quorum.voters={cluster.voters}"],
-                   check=True, stdout=subprocess.DEVNULL)
+    format_disk(lost)
     lost.start()
     operator.await_replicated()
     operator.write()
@@ -221,17 +218,33 @@ def replace(operator):
     expect("three voters, nobody far behind", quorum.count("Follower") == 2 and quorum.count("Leader") == 1, quorum)
 
 
-def empty_disk_unformatted(operator):
-    """A node whose disk is empty and that nobody has formatted: it serves, but does not vote until its owner says so."""
-    cluster, lost = operator.cluster, operator.cluster.node(1)
+def format_disk(node):
+    """How the owner of a controller says that its new, empty disk may take part."""
+    settings = {"node.id": node.number, "log.dirs": node.data, "process.roles": "broker,controller",
+                "controller.listener.names": "CONTROLLER", "controller.quorum.voters": node.cluster.voters,
+                "listeners": f"PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}"}
+    overrides = [part for key, value in settings.items() for part in ("--override", f"{key}={value}")]
+    subprocess.run([node.target.program, "storage", "format", "--cluster-id", CLUSTER_ID, *overrides], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def unformatted(operator):
+    """A node whose disk is empty and that nobody has formatted: it does not take part until its owner says so."""
+    lost = operator.cluster.node(1)
+    operator.write()
     lost.kill()
     shutil.rmtree(lost.data)
     lost.data.mkdir()
+    try:
+        lost.start()
+        raise AssertionError("it takes part although its earlier life may have voted")
+    except RuntimeError as refusal:
+        expect("it says why", "has heard of this controller before" in str(refusal), refusal)
+    format_disk(lost)
     lost.start()
     operator.await_replicated()
     operator.write()
     operator.read_all()
-    log(" | ".join(line for line in lost.log_tail(60).splitlines() if "WARN" in line)[-400:])
 
 
 def rolling_restart(operator):
@@ -281,9 +294,10 @@ def upgrade(work):
                "\tFinalizedVersionLevel: 4.1-IV1" in before, before)
         operator.tool("kafka-topics", "--create", "--topic", TOPIC, "--replica-assignment", "1:2:3")
         operator.write()
-        dry = operator.tool("kafka-features", "upgrade", "--release-version", "4.3", "--dry-run")
-        expect("a dry run says what would be", "metadata.version can be upgraded to 27" in dry or "30" in dry, dry)
-        operator.tool("kafka-features", "upgrade", "--release-version", "4.3")
+        raised = ("kafka-features", "upgrade", "--feature", "metadata.version=30")
+        dry = operator.tool(*raised, "--dry-run")
+        expect("a dry run says what would be", "metadata.version can be upgraded to 30" in dry, dry)
+        operator.tool(*raised)
         after = operator.tool(*level)
         expect("the new level", "FinalizedVersionLevel: 4.3-IV0" in after, after)
         for node in cluster.nodes:
@@ -301,7 +315,7 @@ def main():
     with Cluster(work, settings=SETTINGS) as cluster:
         operator = Operator(work, cluster)
         operator.tool("kafka-topics", "--create", "--topic", TOPIC, "--replica-assignment", "1:2:3,2:3:1,3:1:2")
-        for step in (node_down, rolling_restart, add_and_drain, replace, empty_disk_unformatted, stop_all):
+        for step in (node_down, rolling_restart, add_and_drain, replace, unformatted, stop_all):
             if not chosen or step.__name__ in chosen:
                 with report.check(step.__name__):
                     step(operator)

@@ -185,7 +185,7 @@ def placement(kept):
             told.append(line)
             continue
         _, leader, places, isr = found.groups()
-        told.append(f"led by the first {places.startswith(leader)}, all in sync {sorted(places) == sorted(isr)}")
+        told.append(f"led by one in sync {leader in isr}, in sync {sorted(isr.split(','))}")
         leaders[leader] = leaders.get(leader, 0) + 1
         for place in places.split(","):
             replicas[place] = replicas.get(place, 0) + 1
@@ -203,6 +203,39 @@ def proposal(kept):
     counted = [re.sub(r'"replicas":\[([\d,]*)\]', lambda found: f'"replicas":{len(found[1].split(","))}', line)
                for line in kept[at:]]
     return any_disk(kept[:at] + counted)
+
+
+def attempts(kept):
+    """How often a tool asked in vain."""
+    return [re.sub(r"tries=\d+|after \d+ attempt", "<tries>", line) for line in kept]
+
+
+def without_node(number):
+    """A view without the lines that begin with a node's id."""
+    return lambda kept: [line for line in kept if not line.startswith(f"{number} ")]
+
+
+def sorted_voters(kept):
+    """The voters in what is said of a set of them."""
+    def in_order(found):
+        return "[" + ", ".join(sorted(re.findall(r"ReplicaKey\([^)]*\)", found[0]))) + "]"
+
+    return [re.sub(r"\[ReplicaKey.*?\)\]", in_order, line) for line in kept]
+
+
+def logs_of_brokers(kept):
+    """The report of kafka-log-dirs by broker: in which of its directories a log is, is chance."""
+    told = []
+    for line in kept:
+        if not line.startswith("{"):
+            told.append(line)
+            continue
+        for broker in sorted(json.loads(line)["brokers"], key=lambda one: one["broker"]):
+            places = broker["logDirs"]
+            logs = sorted(f"{one['partition']} size {one['size']} lag {one['offsetLag']} isFuture {one['isFuture']}"
+                          for place in places for one in place["partitions"])
+            told.append(f"broker {broker['broker']} errors {[place['error'] for place in places]} {logs}")
+    return told
 
 
 def brokers_of_versions(kept):

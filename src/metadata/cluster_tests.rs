@@ -315,6 +315,19 @@ async fn a_static_voter_that_lost_its_disk_does_not_vote_again() {
     let reason = tokio::time::timeout(ELECTION, returned.metadata.ended()).await.unwrap();
     assert!(reason.contains("has heard of this controller before"), "{reason}");
     assert!(empty.get(b"v").unwrap().is_none(), "it has not voted");
+    cluster.kill(returned).await;
+
+    // Its owner has formatted the new disk: it is brought everything, and takes part again.
+    let formatted = MemoryStore::new();
+    let returned = cluster.try_start(cluster.options(id, &formatted), &formatted).await.unwrap();
+    let leader = active(&nodes).await;
+    register(&nodes[leader]).await;
+    create(&nodes[leader].metadata, "after").await.unwrap();
+    has_topic(&returned, "after").await;
+    let dead = nodes.remove(leader);
+    cluster.kill(dead).await;
+    nodes.push(returned);
+    active(&nodes).await;
 }
 
 #[tokio::test(start_paused = true)]
