@@ -5,6 +5,7 @@
     compat-tests/run.py --full kill retention    these two, at the sizes of a release
     compat-tests/run.py --against kafka java     the same suite against a real Apache Kafka
     compat-tests/run.py --compare tools          the tools against both, output compared line by line
+    compat-tests/run.py --nodes 3 --compare tools  the tools of a cluster against three nodes of each
     compat-tests/run.py --nodes 3 kafkajs        a client against three nodes, of which one after the other is restarted
     compat-tests/run.py --list
 
@@ -97,6 +98,8 @@ def arguments():
     parser.add_argument("--compare", action="store_true", help="tools: run them against a real Kafka too and compare")
     parser.add_argument("--kafka-scripts", default=HERE / "kafka", metavar="DIR", help="folder with run-kafka and tool")
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the cluster that a client is run against")
+    parser.add_argument("--through", type=int, default=1, help="the node whose address a client is given")
+    parser.add_argument("--cases", help="tools: only these cases, as in 'quorum features'")
     parser.add_argument("--rounds", help="kill: how many times")
     parser.add_argument("--size", help="kill, retention: bytes stored, such as 500M or 5G")
     parser.add_argument("--partitions", help="many-partitions: how many")
@@ -106,6 +109,8 @@ def arguments():
     parser.add_argument("--list", action="store_true", help="list the suites")
     options = parser.parse_args()
     unknown = set(options.suites) - set(names)
+    if not 1 <= options.through <= options.nodes:
+        parser.error(f"--through {options.through}: there are nodes 1 to {options.nodes}")
     if unknown:
         parser.error(f"no such suite: {' '.join(sorted(unknown))}")
     return options
@@ -133,10 +138,10 @@ def run_suite(suite, options, work):
         outcome.failed.append(("prepare", str(error)))
         print(f"   cannot prepare: {error}", flush=True)
         return [outcome]
-    return [run_program(program, work / program.label, options.nodes) for program in programs]
+    return [run_program(program, work / program.label, options) for program in programs]
 
 
-def run_program(program, work, nodes):
+def run_program(program, work, options):
     """Runs one program, with a broker, or a cluster of several nodes, of its own if it wants one."""
     work.mkdir(parents=True, exist_ok=True)
     outcome = Outcome(program.label)
@@ -146,7 +151,10 @@ def run_program(program, work, nodes):
         watch(program, env, work, outcome)
         outcome.seconds = time.monotonic() - began
         return outcome
-    broker = clusters.RollingCluster(work, nodes) if nodes > 1 else brokers.Broker(brokers.Target.from_env(), work)
+    if options.nodes > 1:
+        broker = clusters.RollingCluster(work, options.nodes, options.through)
+    else:
+        broker = brokers.Broker(brokers.Target.from_env(), work)
     line = None
     try:
         print(f"   {program.label}: broker ready after {broker.start():.2f} s", flush=True)

@@ -40,7 +40,9 @@ def _tools(options):
     command = [sys.executable, HERE / "tools" / "suite.py"]
     if options.compare:
         command.append("--compare")
-    return [Program("tools", command, limit_s=2400)]
+    if options.nodes > 1:
+        command += ["--nodes", str(options.nodes)]
+    return [Program("tools", command + (options.cases or "").split(), limit_s=3600)]
 
 
 def _java(options):
@@ -136,6 +138,12 @@ def _cluster(options):
     return [Program("cluster", command, limit_s=3600)]
 
 
+def _operations(options):
+    toolchain.need("java", "mvn")
+    command = [sys.executable, HERE / "operations" / "suite.py", *(options.cases or "").split()]
+    return [Program("operations", command, limit_s=3600)]
+
+
 def _hostile(options):
     python = toolchain.python_with("kafka-python", HERE / "kafka-python" / "requirements.txt")
     frames = options.frames or ("100000" if options.full else "10000")
@@ -202,6 +210,8 @@ SUITES = [
     Suite("mirror", "MirrorMaker 2 from a real Kafka: topics, records, offsets of groups", _mirror),
     Suite("kill", "SIGKILL under load; nothing acknowledged may be missing", _kill),
     Suite("cluster", "three nodes: one after the other is killed, restarted, all are stopped; nothing is lost", _cluster),
+    Suite("operations", "docs/operations.md, step by step: a node is down, added, drained, replaced, upgraded",
+          _operations),
     Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),
     Suite("image", "what the container image starts with, in a scratch root; takes root", _image),
     Suite("retention", "expired data gives its disk space back", _retention),

@@ -70,6 +70,10 @@ metrics! {
     PRODUCER_IDS Gauge "kafka_server_replicamanager_produceridcount" [] "Idempotent producers with state here.";
     ACTIVE_CONTROLLER Gauge "kafka_controller_kafkacontroller_activecontrollercount" [] "1 if this node is the controller.";
     OFFLINE_PARTITIONS Gauge "kafka_controller_kafkacontroller_offlinepartitionscount" [] "Partitions without a leader.";
+    OFFLINE_PARTITION Gauge "ottla_partition_without_leader" ["topic" "partition" "why"]
+        "1 for every partition without a leader, with the reason.";
+    OUT_OF_SYNC Gauge "ottla_replicas_out_of_sync" ["broker"]
+        "Replicas that are not in sync of partitions led by this broker, by the broker that they are on.";
     GLOBAL_TOPICS Gauge "kafka_controller_kafkacontroller_globaltopiccount" [] "Topics of the cluster.";
     GLOBAL_PARTITIONS Gauge "kafka_controller_kafkacontroller_globalpartitioncount" [] "Partitions of the cluster.";
     ACTIVE_BROKERS Gauge "kafka_controller_kafkacontroller_activebrokercount" [] "Brokers that are not fenced.";

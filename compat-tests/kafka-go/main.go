@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 
 	"ottla/compat/harness"
 )
@@ -254,8 +255,34 @@ func (p *producer) Flush() ([]harness.Place, error) {
 	defer cancel()
 	sent := p.sent
 	p.sent, p.placed = nil, make([]harness.Place, len(sent))
-	err := p.inner.WriteMessages(ctx, sent...)
-	return p.placed, err
+	for {
+		err := p.inner.WriteMessages(ctx, sent...)
+		left, retriable := leaderless(sent, err)
+		if !retriable {
+			return p.placed, err
+		}
+		sent = left
+	}
+}
+
+// leaderless gives the records that the library gave up because their partition had no leader for a moment, which it
+// takes for final (against a real Kafka too), if there are any and nothing else went wrong.
+func leaderless(sent []kafka.Message, err error) ([]kafka.Message, bool) {
+	var failures kafka.WriteErrors
+	if !errors.As(err, &failures) {
+		return nil, false
+	}
+	var left []kafka.Message
+	for n, failure := range failures {
+		if failure == nil {
+			continue
+		}
+		if !errors.Is(failure, protocol.ErrNoLeader) {
+			return nil, false
+		}
+		left = append(left, sent[n])
+	}
+	return left, len(left) > 0
 }
 
 func (p *producer) Close() error {

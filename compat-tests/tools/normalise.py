@@ -164,3 +164,148 @@ def producers(kept):
 def cluster(kept):
     """What kafka-cluster says: the cluster's id and the port differ."""
     return [re.sub(r"\b(localhost|127\.0\.0\.1) \d+\b", r"<host> #", ID.sub("<id>", line)) for line in kept]
+
+
+# Three nodes.
+
+ISR = re.compile(r"\b(Isr|Elr|LastKnownElr): ([\d,]+)")
+
+
+def sorted_isr(kept):
+    """The description of a topic whose replicas went and came back: in which order is chance."""
+    return [ISR.sub(lambda found: f"{found[1]}: {','.join(sorted(found[2].split(',')))}", line) for line in kept]
+
+
+def placement(kept):
+    """The description of a topic whose replicas were placed by chance: how many of what each node has."""
+    told, leaders, replicas = [], {}, {}
+    for line in kept:
+        found = re.search(r"Partition: (\d+) Leader: (\d+) Replicas: ([\d,]+) Isr: ([\d,]+)", line)
+        if not found:
+            told.append(line)
+            continue
+        _, leader, places, isr = found.groups()
+        told.append(f"led by one in sync {leader in isr}, in sync {sorted(isr.split(','))}")
+        leaders[leader] = leaders.get(leader, 0) + 1
+        for place in places.split(","):
+            replicas[place] = replicas.get(place, 0) + 1
+    return [*told, f"leaders {sorted(leaders.values())}", f"replicas {sorted(replicas.items())}"]
+
+
+def any_disk(kept):
+    """Plans that name the directories in which a broker has put replicas: which of two equal ones is chance."""
+    return [re.sub(r"<disk-\d of", "<disk of", line) for line in kept]
+
+
+def proposal(kept):
+    """What kafka-reassign-partitions --generate prints: its proposal begins at a node chosen by chance."""
+    at = next((n for n, line in enumerate(kept) if line.startswith("Proposed")), len(kept))
+    counted = [re.sub(r'"replicas":\[([\d,]*)\]', lambda found: f'"replicas":{len(found[1].split(","))}', line)
+               for line in kept[at:]]
+    return any_disk(kept[:at] + counted)
+
+
+def attempts(kept):
+    """How often a tool asked in vain."""
+    return [re.sub(r"tries=\d+|after \d+ attempt", "<tries>", line) for line in kept]
+
+
+def without_node(number):
+    """A view without the lines that begin with a node's id."""
+    return lambda kept: [line for line in kept if not line.startswith(f"{number} ")]
+
+
+def sorted_voters(kept):
+    """The voters in what is said of a set of them."""
+    def in_order(found):
+        return "[" + ", ".join(sorted(re.findall(r"ReplicaKey\([^)]*\)", found[0]))) + "]"
+
+    return [re.sub(r"\[ReplicaKey.*?\)\]", in_order, line) for line in kept]
+
+
+def logs_of_brokers(kept):
+    """The report of kafka-log-dirs by broker: in which of its directories a log is, is chance."""
+    told = []
+    for line in kept:
+        if not line.startswith("{"):
+            told.append(line)
+            continue
+        for broker in sorted(json.loads(line)["brokers"], key=lambda one: one["broker"]):
+            places = broker["logDirs"]
+            logs = sorted(f"{one['partition']} size {one['size']} lag {one['offsetLag']} isFuture {one['isFuture']}"
+                          for place in places for one in place["partitions"])
+            told.append(f"broker {broker['broker']} errors {[place['error'] for place in places]} {logs}")
+    return told
+
+
+def brokers_of_versions(kept):
+    """Which brokers kafka-broker-api-versions found, and whether they all say the same."""
+    heads = sorted(line for line in kept if "(id: " in line or line.startswith("!"))
+    told, blocks = "\n".join(kept), []
+    blocks = [block for block in re.split(r"^\S+ \(id: .*$", told, flags=re.MULTILINE)[1:] if "Produce(0)" in block]
+    return [*heads, f"{len(blocks)} say {len({block.strip().strip(')').strip() for block in blocks})} things"]
+
+
+def names_in_any_order(kept):
+    """Lists within a line that come out of a hash map: partitions, groups."""
+    def in_order(line):
+        head, colon, tail = line.partition(":")
+        parts = re.findall(r"[\w.-]+", line)
+        return line if len(parts) < 3 else f"{' '.join(sorted(parts))}"
+
+    return [in_order(line) for line in kept]
+
+
+def shape_of_elections(kept):
+    """The kinds of outcome in what kafka-leader-election says of all partitions."""
+    return sorted({re.sub(r"partitions? .*", "partitions ...", line) for line in kept})
+
+
+def log_dirs_with_paths(kept):
+    """The report of kafka-log-dirs with the directories, whose order is that of a hash map."""
+    told = []
+    for line in kept:
+        if not line.startswith("{"):
+            told.append(line)
+            continue
+        for broker in sorted(json.loads(line)["brokers"], key=lambda one: one["broker"]):
+            for place in sorted(broker["logDirs"], key=lambda one: one["logDir"]):
+                logs = sorted(f"{one['partition']} size {one['size']} lag {one['offsetLag']} isFuture {one['isFuture']}"
+                              for one in place["partitions"])
+                told.append(f"broker {broker['broker']} {place['logDir']} error {place['error']} {logs}")
+    return told
+
+
+def features_of_quorum(kept):
+    """What kafka-features says of metadata.version and kraft.version; the epoch counts records."""
+    told = [line for line in kept if "metadata.version" in line or "kraft.version" in line]
+    return [re.sub(r"Epoch: \d+", "Epoch: #", line) for line in told]
+
+
+def any_controller(kept):
+    """Which of three is the active controller is chance."""
+    return [re.sub(r"Local controller \d", "Local controller #", line) for line in kept]
+
+
+def quorum_of_three(kept):
+    """kafka-metadata-quorum describe --status: who leads and how far is chance, who votes is not."""
+    told = []
+    for line in kept:
+        name, colon, value = line.partition(": ")
+        told.append(line if name in ("CurrentVoters", "CurrentObservers") else f"{name}{colon}{NUMBER.sub('#', value)}")
+    return [re.sub(r"^ClusterId: .*", "ClusterId: <id>", line) for line in told]
+
+
+def voters_and_observers(kept):
+    """kafka-metadata-quorum describe --replication: who leads, offsets and times differ."""
+    rows, told, kinds = [], [], []
+    for line in kept:
+        found = re.match(r"^(\d+) (<directory of \d>) (.*?)(Leader|Follower|Observer)$", line)
+        if found:
+            node, directory, numbers, kind = found.groups()
+            kinds.append(kind)
+            voter = "observer" if kind == "Observer" else "voter"
+            rows.append(f"{node} {directory} {NUMBER.sub('#', numbers)}{voter}")
+        else:
+            told.append(line)
+    return [*told, *sorted(rows), *sorted(kinds)]

@@ -1,7 +1,8 @@
 """Runs Kafka's own command-line tools against a broker, and with --compare against a real Kafka at the same time.
 
-Each case is a function of tools/cases.py; both brokers go through it step by step. A case passes when every step kept
-its own promises (exit code, expected lines), and with --compare when both outputs are equal after tools/normalise.py.
+Each case is a function of tools/cases.py, or with --nodes 3 of tools/cluster_cases.py; both sides go through it step by
+step. A case passes when every step kept its own promises (exit code, expected lines), and with --compare when both
+outputs are equal after tools/normalise.py. What was printed is kept beside the logs (run.py --keep).
 """
 
 import argparse
@@ -13,15 +14,18 @@ import threading
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import cases  # noqa: E402
+import cluster_cases  # noqa: E402
 import normalise  # noqa: E402
 from harness.broker import exit_on_sigterm  # noqa: E402
 from harness.report import Report, log  # noqa: E402
 from session import Session  # noqa: E402
+from cluster_session import ClusterSession  # noqa: E402
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--compare", action="store_true", help="also run against a real Kafka and compare")
+    parser.add_argument("--nodes", type=int, choices=[1, 3], default=1, help="1: cases.py; 3: cluster_cases.py")
     parser.add_argument("cases", nargs="*", help="only these cases")
     options = parser.parse_args()
     exit_on_sigterm()
@@ -29,11 +33,13 @@ def main():
     kinds = [os.environ.get("OTTLA_TARGET", "ottla")]
     if options.compare and "kafka" not in kinds:
         kinds.append("kafka")
-    sessions = [Session(kind, work, scripts) for kind in kinds]
+    against, todo = (ClusterSession, cluster_cases.CASES) if options.nodes == 3 else (Session, cases.CASES)
+    sessions = [against(kind, work, scripts) for kind in kinds]
     report = Report()
     try:
         together(sessions, lambda session: session.open())
-        for case in cases.CASES:
+        sessions[0].warm_up()
+        for case in todo:
             if not options.cases or case.__name__ in options.cases:
                 run_case(case, sessions, report)
     finally:
@@ -68,6 +74,7 @@ def run_case(case, sessions, report):
     with report.check(case.__name__):
         together(sessions, case)
         for session in sessions:
+            session.write_outcomes(case.__name__)
             for label, problem in session.problems.items():
                 log(f"{session.kind} {case.__name__}/{label}: {problem}")
         broken = sum(len(session.problems) for session in sessions)

@@ -36,12 +36,12 @@ pub struct Synonym {
     pub source: i8,
 }
 
-/// Keys of plugins, quotas that exist only while they are set, and what Kafka keeps for its tests: its table of
-/// settings lacks them.
-const UNLISTED: [&str; 6] = [
-    "producer.id.expiration.check.interval.ms",
-    "super.users",
-    "allow.everyone.if.no.acl.found",
+/// Keys of plugins, and what Kafka keeps for its tests: its table of settings lacks them.
+const UNLISTED: [&str; 3] =
+    ["producer.id.expiration.check.interval.ms", "super.users", "allow.everyone.if.no.acl.found"];
+
+/// Quotas that exist only while they are set: Kafka's table has no default of them either (`QuotaConfig`).
+const QUOTAS: [&str; 3] = [
     "leader.replication.throttled.rate",
     "follower.replication.throttled.rate",
     "replica.alter.log.dirs.io.max.bytes.per.second",
@@ -61,8 +61,8 @@ impl Config {
         let known = |name: &str| BROKER_ROWS.iter().any(|row| row.name == name);
         let set = self.layers().iter().flat_map(|layer| layer.values.keys()).map(String::as_str);
         let others: BTreeSet<&str> = set.filter(|name| !known(name)).collect();
-        let listed =
-            BROKER_ROWS.iter().map(|row| row.name).filter(|name| !UNLISTED.contains(name) || self.is_set(name));
+        let hidden = |name: &str| UNLISTED.contains(&name) || QUOTAS.contains(&name);
+        let listed = BROKER_ROWS.iter().map(|row| row.name).filter(|name| !hidden(name) || self.is_set(name));
         listed.chain(others).map(|name| self.describe_key(name)).collect()
     }
 
@@ -127,6 +127,9 @@ impl Config {
 }
 
 fn default_of(name: &str) -> Option<String> {
+    if QUOTAS.contains(&name) {
+        return None;
+    }
     let row = BROKER_ROWS.iter().find(|row| row.name == name)?;
     Some(row.printed(row.default?))
 }
@@ -186,6 +189,14 @@ mod tests {
         };
         assert_eq!(own(""), [""; 0]);
         assert_eq!(own("ottla.metrics.listener="), ["ottla.metrics.listener"]);
+    }
+
+    #[test]
+    fn a_quota_that_exists_only_while_it_is_set_has_no_default() {
+        let rate = "leader.replication.throttled.rate";
+        let all = config(&format!("{rate}=1000")).describe_broker();
+        assert_eq!(synonyms(&one(&all, rate)), [(rate, Some("1000"), 4)]);
+        assert!(!config("").describe_broker().iter().any(|described| described.name == rate));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::api::quotas::Resource;
 use crate::api::table::APIS;
 use crate::coordinator::group::GroupOverview;
 use crate::coordinator::{GroupAnswer, GroupAsk};
+use crate::http::shortcomings::{self, Leaderless};
 use crate::ids::{BrokerId, TopicIdPartition};
 use crate::metadata::{ClusterImage, PartitionRegistration, Topic};
 use crate::metrics::{self as table, Kind, Metric};
@@ -125,22 +126,39 @@ impl Collector {
         lines
     }
 
+    /// What the cluster lacks as far as this broker knows, in lines. It serves all the same.
+    pub fn limits_of_cluster(&self) -> String {
+        shortcomings::in_lines(&self.services.metadata.image(), self.services.node)
+    }
+
     fn cluster(&self, image: &ClusterImage) {
         let fenced = image.brokers.iter().filter(|broker| broker.fenced).count();
         let brokers = image.brokers.iter().count();
-        let partitions = image.topics.iter().flat_map(|topic| &topic.partitions);
-        let offline = partitions.filter(|partition| partition.leader.is_none()).count();
-        set(&table::ACTIVE_CONTROLLER, &[], 1.0);
-        set(&table::OFFLINE_PARTITIONS, &[], offline as f64);
+        let mut offline = 0;
+        for Leaderless { topic, index, why } in shortcomings::leaderless(image) {
+            set(&table::OFFLINE_PARTITION, &[topic, &index.to_string(), &why], 1.0);
+            offline += 1;
+        }
+        for (broker, count) in shortcomings::out_of_sync(image, self.services.node) {
+            set(&table::OUT_OF_SYNC, &[&broker.to_string()], count as f64);
+        }
+        let metadata = &self.services.metadata;
+        let leader = if metadata.is_active() {
+            Some(self.services.node)
+        } else {
+            metadata.active_controller().map(|(id, _)| id)
+        };
+        set(&table::ACTIVE_CONTROLLER, &[], f64::from(u8::from(metadata.is_active())));
+        set(&table::OFFLINE_PARTITIONS, &[], f64::from(offline));
         set(&table::GLOBAL_TOPICS, &[], image.topics.len() as f64);
         set(&table::GLOBAL_PARTITIONS, &[], image.topics.partition_count() as f64);
         set(&table::ACTIVE_BROKERS, &[], (brokers - fenced) as f64);
         set(&table::FENCED_BROKERS, &[], fenced as f64);
-        set(&table::TIMED_OUT_HEARTBEATS, &[], self.services.metadata.timed_out_heartbeats() as f64);
-        set(&table::UNCLEAN_ELECTIONS, &[], self.services.metadata.unclean_elections() as f64);
+        set(&table::TIMED_OUT_HEARTBEATS, &[], metadata.timed_out_heartbeats() as f64);
+        set(&table::UNCLEAN_ELECTIONS, &[], metadata.unclean_elections() as f64);
         set(&table::LAST_APPLIED, &[], (image.index.next_offset - 1) as f64);
         set(&table::RAFT_EPOCH, &[], f64::from(image.index.controller_epoch));
-        set(&table::RAFT_LEADER, &[], f64::from(self.services.node.0));
+        set(&table::RAFT_LEADER, &[], f64::from(leader.map_or(-1, |id| id.0)));
         set(&table::RAFT_HIGH_WATERMARK, &[], image.index.next_offset as f64);
         for topic in image.topics.iter() {
             set(&table::TOPIC_PARTITIONS, &[&topic.name], topic.partitions.len() as f64);

@@ -3,6 +3,7 @@
 //! Invariants: nothing here changes state; a scrape walks what it reports once and holds no lock while it renders.
 
 mod collect;
+mod shortcomings;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -57,7 +58,10 @@ async fn answer(request: &Request<Incoming>, collector: &Collector) -> Response<
         "/metrics" => text(StatusCode::OK, collector.render().await),
         "/health/live" => text(StatusCode::OK, "live\n".into()),
         "/health/ready" => match collector.not_ready() {
-            None => text(StatusCode::OK, format!("ready\n{}", collector.limits_of_disks())),
+            None => {
+                let (disks, cluster) = (collector.limits_of_disks(), collector.limits_of_cluster());
+                text(StatusCode::OK, format!("ready\n{disks}{cluster}"))
+            }
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
         },
         _ => text(StatusCode::NOT_FOUND, "try /metrics, /health/live or /health/ready\n".into()),

@@ -315,6 +315,19 @@ async fn a_static_voter_that_lost_its_disk_does_not_vote_again() {
     let reason = tokio::time::timeout(ELECTION, returned.metadata.ended()).await.unwrap();
     assert!(reason.contains("has heard of this controller before"), "{reason}");
     assert!(empty.get(b"v").unwrap().is_none(), "it has not voted");
+    cluster.kill(returned).await;
+
+    // Its owner has formatted the new disk: it is brought everything, and takes part again.
+    let formatted = MemoryStore::new();
+    let returned = cluster.try_start(cluster.options(id, &formatted), &formatted).await.unwrap();
+    let leader = active(&nodes).await;
+    register(&nodes[leader]).await;
+    create(&nodes[leader].metadata, "after").await.unwrap();
+    has_topic(&returned, "after").await;
+    let dead = nodes.remove(leader);
+    cluster.kill(dead).await;
+    nodes.push(returned);
+    active(&nodes).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -417,6 +430,19 @@ async fn voters_come_and_go() {
         assert!(seen.caught_up_ms <= seen.fetched_ms && seen.caught_up_ms > 0, "{seen:?}");
     }
     assert_eq!(state.nodes[2], (BrokerId(3), member(3).endpoints));
+
+    // Who is removed goes on following, and is seen to; and may come back.
+    remove(&nodes[0], 3).await.unwrap();
+    create(&nodes[0].metadata, "without").await.unwrap();
+    tokio::time::sleep(2 * ELECTION).await;
+    has_topic(&nodes[2], "without").await;
+    assert!(!nodes[2].metadata.quorum().is_member());
+    let observers = nodes[0].metadata.quorum_state().unwrap().observers;
+    assert_eq!(observers.iter().map(|seen| seen.id).collect::<Vec<_>>(), [BrokerId(3)]);
+    add(&nodes[0], 3).await.unwrap();
+    create(&nodes[0].metadata, "within").await.unwrap();
+    has_topic(&nodes[2], "within").await;
+    assert!(nodes[2].metadata.quorum().is_member());
 
     // The leader itself may be removed: another one leads, and it goes on following.
     let began = nodes[0].env.now();

@@ -177,12 +177,13 @@ fn check_metadata_downgrade(update: &FeatureUpdate, current: i16) -> Result<(), 
     Err(format!("Unsupported metadata.version downgrade from {current} to {}. {why}", update.level))
 }
 
-/// Every registered broker must be able to work at the level. The voter is one of them, so Kafka's words for
-/// "this controller" are used for the broker that is the controller.
+/// Every registered broker must be able to work at the level. The controller is asked first, as in Kafka; it is one of
+/// the brokers, so Kafka's words for "this controller" are used for the broker that it is.
 fn check_supported(image: &ClusterImage, update: &FeatureUpdate) -> Result<(), String> {
     let controller = image.controller.as_ref().map(|controller| controller.node);
     let known = image.brokers.iter().map(|broker| (broker.id, &broker.features));
-    for (id, features) in known {
+    let (first, others): (Vec<_>, Vec<_>) = known.partition(|(id, _)| controller == Some(*id));
+    for (id, features) in first.into_iter().chain(others) {
         let who = if controller == Some(id) { format!("Local controller {id}") } else { format!("Broker {id}") };
         match features.get(&update.name) {
             // A feature that is off is as good as one that is not there.

@@ -1,7 +1,9 @@
 //! The checks that leave the broker alone.
 
+use std::time::Instant;
+
 use crate::Checked;
-use crate::client::{Admin, Consumer, PARTITIONS, Producer, fill, read_all};
+use crate::client::{Admin, Consumer, LIMIT, PARTITIONS, Producer, fill, read_all};
 use crate::report::require;
 use crate::samples::{base_ms, now_ms, same, sample};
 
@@ -11,7 +13,11 @@ pub fn topics(admin: &Admin) -> Checked {
     let values = [("retention.ms", "86400000"), ("cleanup.policy", "delete")];
     require(admin.create("topics-a", PARTITIONS, &values)?, || "the topic is there already".to_owned())?;
     require(!admin.create("topics-a", 1, &[])?, || "creating a topic twice succeeded".to_owned())?;
-    require(admin.exists("topics-a")?, || "the new topic is not listed".to_owned())?;
+    // Of several brokers the one that is asked may hear of the topic after the one that was told.
+    let deadline = Instant::now() + LIMIT;
+    while !admin.exists("topics-a")? {
+        require(Instant::now() < deadline, || "the new topic is not listed".to_owned())?;
+    }
     let value = admin.setting("topics-a", "retention.ms")?;
     require(value.as_deref() == Some("86400000"), || format!("retention.ms is {value:?}"))
 }

@@ -93,6 +93,12 @@ impl Admin {
         Ok(all.topics().iter().any(|t| t.name() == topic))
     }
 
+    /// How many partitions a topic has, as one of the brokers knows it.
+    pub fn partitions(&self, topic: &str) -> Checked<usize> {
+        let all = self.0.inner().fetch_metadata(Some(topic), LIMIT)?;
+        Ok(all.topics().iter().map(|t| t.partitions().len()).sum())
+    }
+
     pub fn delete(&self, topic: &str) -> Checked {
         refused(block_on(self.0.delete_topics(&[topic], &Self::options()))?)
     }

@@ -38,7 +38,9 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Instant as _, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
+use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub use describe::{QuorumReplica, QuorumState};
 pub use founding::Founding;
@@ -155,6 +157,8 @@ pub struct Quorum {
     conversations: Arc<Conversations>,
     /// The leader that others name while this node is no member.
     hint: LeaderHint,
+    /// When a leader last brought something, if only that it is there.
+    led: Arc<Mutex<Instant>>,
     timing: Timing,
     snapshot_log_bytes: u64,
     /// False as long as it is not known whether this node may vote at all.
@@ -208,6 +212,7 @@ impl Quorum {
             sender,
             conversations: Arc::default(),
             hint: LeaderHint::default(),
+            led: Arc::new(Mutex::new(env.now())),
             timing,
             snapshot_log_bytes,
             admitted: Arc::new(AtomicBool::new(false)),
@@ -242,7 +247,19 @@ impl Quorum {
 
     /// True if this node votes, or is about to.
     pub fn is_member(&self) -> bool {
-        self.raft.metrics().borrow_watched().membership_config.get_node(&self.sender.me).is_some()
+        let listed = self.raft.metrics().borrow_watched().membership_config.get_node(&self.sender.me).is_some();
+        listed && !self.is_left_alone()
+    }
+
+    /// True if no leader has been heard for long, and this node is none. A voter that is removed is not told: the entry
+    /// that says so is no longer brought to it.
+    fn is_left_alone(&self) -> bool {
+        let silence = Duration::from_millis(2 * self.timing.election_ms.1);
+        !self.leads() && self.env.now().saturating_duration_since(*self.led.lock()) > silence
+    }
+
+    fn note_leader(&self) {
+        *self.led.lock() = self.env.now();
     }
 
     /// Where images are published.
@@ -440,6 +457,9 @@ fn config(timing: Timing) -> Result<Config, StartError> {
         // On by default in the library. A leader sends entries before they are on its own disk, so the others may
         // commit what a crash takes from it: in the same term again it would put other entries under the same log ids.
         enable_leader_restore: Some(sabotage::on("term-resumed")),
+        // Off by default in the library. A voter whose lost disk was replaced by one that its owner has formatted begins
+        // with nothing, and is brought everything anew; one that was not formatted does not begin (`founding.rs`).
+        allow_log_reversion: Some(true),
         // Off by default in the library; without it a leader without quorum can block an election (issue 2080).
         quorum_loss_probe_interval: Some(2 * election_timeout_max),
         // We decide by weight: see `Published::snapshot_is_due`.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use openraft::alias::SnapshotOf;
 use openraft::async_runtime::WatchReceiver;
+use openraft::raft::AppendEntriesResponse;
 use parking_lot::Mutex;
 
 use crate::ids::{BrokerId, WallMillis};
@@ -134,7 +135,11 @@ impl Quorum {
             Question::Pull(pull) => Ok(Answer::Pull(self.news(from, pull).await)),
             _ if !self.is_admitted() => Err(format!("{} is not part of the quorum yet", self.sender.me)),
             Question::Append(request) => {
-                self.raft.append_entries(request).await.map(Answer::Append).map_err(|e| e.to_string())
+                let answer = self.raft.append_entries(request).await.map_err(|e| e.to_string())?;
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.note_leader();
+                }
+                Ok(Answer::Append(answer))
             }
             Question::Vote(request) => self.raft.vote(request).await.map(Answer::Vote).map_err(|e| e.to_string()),
             Question::PreVote(request) => {
@@ -158,6 +163,7 @@ impl Quorum {
         if ours > sent_by {
             return Ok(ours);
         }
+        self.note_leader();
         let Some(snapshot) = self.conversations.add(from, part)? else { return Ok(sent_by) };
         let installed = self.raft.install_full_snapshot(sent_by, snapshot).await.map_err(|e| e.to_string())?;
         Ok(installed.vote)
@@ -202,9 +208,11 @@ impl Quorum {
 
     /// The newest leader this node knows, and where it listens.
     pub fn leader(&self) -> Option<(BrokerId, Option<Address>)> {
-        let Some(leader) = self.raft.metrics().borrow_watched().current_leader else {
-            return self.hint.lock().clone();
-        };
-        Some((BrokerId(leader.node), self.sender.roster.address(&leader)))
+        let known = self.raft.metrics().borrow_watched().current_leader;
+        let known = known.map(|leader| (BrokerId(leader.node), self.sender.roster.address(&leader)));
+        if known.is_some() && !self.is_left_alone() {
+            return known;
+        }
+        self.hint.lock().clone().or(known)
     }
 }

@@ -15,6 +15,7 @@ use openraft::{ChangeMembers, RaftMetrics};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{ApiError, ErrorCode};
+use crate::ids::KafkaUuid;
 use crate::metadata::quorum::Quorum;
 use crate::metadata::quorum::types::{Member, QuorumTypes, VoterId};
 
@@ -64,14 +65,19 @@ pub fn check_change(facts: &VoterFacts, id: VoterId, change: &VoterChange) -> Re
     if !facts.settled {
         return Err(timed_out("The latest change of the voters is not committed yet."));
     }
-    let named = || facts.voters.keys().map(VoterId::to_string).collect::<Vec<_>>().join(", ");
+    let named = || facts.voters.keys().map(replica_key).collect::<Vec<_>>().join(", ");
     match change {
         VoterChange::Add(_) if facts.voters.keys().any(|voter| voter.node == id.node) => {
-            let why = format!("The voter id for {id} is already part of the set of voters [{}].", named());
+            let who = replica_key(&id);
+            let why = format!("The voter id for {who} is already part of the set of voters [{}].", named());
             Err(ApiError::new(ErrorCode::DuplicateVoter, why))
         }
-        VoterChange::Remove | VoterChange::Update(_) if !facts.voters.contains_key(&id) => {
-            let why = format!("{id} is not part of the set of voters [{}].", named());
+        VoterChange::Remove if !facts.voters.contains_key(&id) => {
+            let why = format!("Cannot remove voter {} from the set of voters [{}]", replica_key(&id), named());
+            Err(ApiError::new(ErrorCode::VoterNotFound, why))
+        }
+        VoterChange::Update(_) if !facts.voters.contains_key(&id) => {
+            let why = format!("{} is not part of the set of voters [{}].", replica_key(&id), named());
             Err(ApiError::new(ErrorCode::VoterNotFound, why))
         }
         VoterChange::Remove if facts.voters.len() == 1 => {
@@ -83,6 +89,11 @@ pub fn check_change(facts: &VoterFacts, id: VoterId, change: &VoterChange) -> Re
         }
         VoterChange::Add(_) | VoterChange::Remove | VoterChange::Update(_) => Ok(()),
     }
+}
+
+/// A voter in the words of Kafka's tools (`ReplicaKey`).
+fn replica_key(id: &VoterId) -> String {
+    format!("ReplicaKey(id={}, directoryId={})", id.node, KafkaUuid(id.directory))
 }
 
 impl Quorum {

@@ -108,7 +108,11 @@ public final class Main {
         } catch (ExecutionException expected) {
             require(expected.getCause() instanceof TopicExistsException, "creating twice: %s", expected.getCause());
         }
-        require(names().contains("topics-a"), "the new topic is not listed");
+        // Whoever is asked may hear of it a moment later than the controller that decided it.
+        long until = System.nanoTime() + TimeUnit.SECONDS.toNanos(LIMIT_S);
+        while (!names().contains("topics-a")) {
+            require(System.nanoTime() < until, "the new topic is not listed");
+        }
         require(setting("topics-a", "retention.ms").equals("86400000"), "retention.ms is not what was asked for");
         var described = admin.describeTopics(List.of("topics-a")).allTopicNames().get(LIMIT_S, TimeUnit.SECONDS);
         require(described.get("topics-a").partitions().size() == PARTITIONS, "the topic has the wrong size");
