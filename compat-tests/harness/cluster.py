@@ -32,23 +32,27 @@ class Node(Broker):
         self.number = number
         self.cluster = cluster
         (self.controller_port,) = free_ports(1)
+        self.controller_host = self.host
         self.settings["node.id"] = str(number)
 
 
 class Cluster:
-    """Nodes 1 to `size`, each voter and broker."""
+    """Nodes 1 to `size`, each voter and broker, and behind them `brokers` more that do not vote."""
 
-    def __init__(self, work, size=3, settings=None, target=None):
+    def __init__(self, work, size=3, settings=None, target=None, brokers=0):
         self.target = ClusterTarget(target or Target.from_env())
         self.nodes = [Node(self.target, work, number, self, {**QUICK, **(settings or {})})
-                      for number in range(1, size + 1)]
+                      for number in range(1, size + brokers + 1)]
+        self.voting = self.nodes[:size]
+        for node in self.nodes[size:]:
+            node.settings["process.roles"] = "broker"
         self.exit_codes = {}
 
     @property
     def voters(self):
         """The value of controller.quorum.voters."""
         port = {"ottla": lambda node: node.controller_port, "kafka": lambda node: node.port + 1}[self.target.kind]
-        return ",".join(f"{node.number}@127.0.0.1:{port(node)}" for node in self.nodes)
+        return ",".join(f"{node.number}@{node.controller_host}:{port(node)}" for node in self.voting)
 
     @property
     def bootstrap(self):
@@ -172,10 +176,12 @@ class ClusterTarget(Target):
             settings = [f"{key}={value}" for key, value in broker.settings.items() if key != "node.id"]
             return [str(Path(self.program) / "run-kafka"), "--node", str(broker.number), "--port", str(broker.port),
                     "--dir", str(broker.data), "--voters", broker.cluster.voters, "--heap", "512m", *settings]
+        roles = broker.settings.setdefault("process.roles", "broker,controller")
+        listeners = {"broker": f"PLAINTEXT://{broker.host}:{broker.port}",
+                     "controller": f"CONTROLLER://{broker.controller_host}:{broker.controller_port}"}
         broker.settings.update({
-            "listeners": f"PLAINTEXT://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:{broker.controller_port}",
+            "listeners": ",".join(listeners[role] for role in roles.split(",")),
             "controller.listener.names": "CONTROLLER",
-            "process.roles": broker.settings.get("process.roles", "broker,controller"),
             "controller.quorum.voters": broker.cluster.voters,
         })
         return ["env", f"CLUSTER_ID={CLUSTER_ID}", *super().command(broker)]

@@ -72,7 +72,7 @@ def run(command):
 
 def ask(broker, path):
     """A page of the operators' port."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{broker.second_port}{path}", timeout=PATIENCE_S) as answer:
+    with urllib.request.urlopen(f"http://{broker.host}:{broker.second_port}{path}", timeout=PATIENCE_S) as answer:
         return answer.read().decode()
 
 

@@ -130,17 +130,18 @@ impl Collector {
         let brokers = image.brokers.iter().count();
         let partitions = image.topics.iter().flat_map(|topic| &topic.partitions);
         let offline = partitions.filter(|partition| partition.leader.is_none()).count();
-        set(&table::ACTIVE_CONTROLLER, &[], 1.0);
+        let metadata = &self.services.metadata;
+        set(&table::ACTIVE_CONTROLLER, &[], f64::from(u8::from(metadata.is_active())));
         set(&table::OFFLINE_PARTITIONS, &[], offline as f64);
         set(&table::GLOBAL_TOPICS, &[], image.topics.len() as f64);
         set(&table::GLOBAL_PARTITIONS, &[], image.topics.partition_count() as f64);
         set(&table::ACTIVE_BROKERS, &[], (brokers - fenced) as f64);
         set(&table::FENCED_BROKERS, &[], fenced as f64);
-        set(&table::TIMED_OUT_HEARTBEATS, &[], self.services.metadata.timed_out_heartbeats() as f64);
-        set(&table::UNCLEAN_ELECTIONS, &[], self.services.metadata.unclean_elections() as f64);
+        set(&table::TIMED_OUT_HEARTBEATS, &[], metadata.timed_out_heartbeats() as f64);
+        set(&table::UNCLEAN_ELECTIONS, &[], metadata.unclean_elections() as f64);
         set(&table::LAST_APPLIED, &[], (image.index.next_offset - 1) as f64);
         set(&table::RAFT_EPOCH, &[], f64::from(image.index.controller_epoch));
-        set(&table::RAFT_LEADER, &[], f64::from(self.services.node.0));
+        set(&table::RAFT_LEADER, &[], f64::from(metadata.active_controller().map_or(-1, |(node, _)| node.0)));
         set(&table::RAFT_HIGH_WATERMARK, &[], image.index.next_offset as f64);
         for topic in image.topics.iter() {
             set(&table::TOPIC_PARTITIONS, &[&topic.name], topic.partitions.len() as f64);

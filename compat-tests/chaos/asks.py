@@ -1,0 +1,126 @@
+"""Three requests that the Python client lacks, as bytes on a socket of their own: who leads the metadata quorum, a
+reassignment, and which reassignments are under way. All of them go to the client listener of one node.
+"""
+
+import socket
+import struct
+
+LIST_REASSIGNMENTS, ALTER_REASSIGNMENTS, DESCRIBE_QUORUM = 46, 45, 55
+LIMIT_S = 2
+
+
+class Refused(Exception):
+    """The node answered with an error code."""
+
+
+def quorum(node):
+    """(leader, epoch) of the metadata quorum, as this node or the controller that it asks says."""
+    answer = _ask(node, DESCRIBE_QUORUM, _array([_text("__cluster_metadata") + _array([struct.pack(">i", 0) + _END])
+                                                 + _END]) + _END)
+    answer.accept()
+    (partition,) = answer.array(lambda: (answer.text(), answer.array(lambda: _leader_of(answer)))[1])[0]
+    return partition
+
+
+def _leader_of(answer):
+    answer.number(">i")
+    answer.accept()
+    leader, epoch = answer.number(">i"), answer.number(">i")
+    answer.at = len(answer.data)  # what follows tells of the voters, and is not asked for here
+    return leader, epoch
+
+
+def reassign(node, topic, wanted):
+    """Begins reassignments of a topic's partitions: {partition: replicas, or None to call it off}."""
+    partitions = [struct.pack(">i", number) + _replicas(replicas) + _END for number, replicas in wanted.items()]
+    body = struct.pack(">i", LIMIT_S * 1000) + _array([_text(topic) + _array(partitions) + _END]) + _END
+    answer = _ask(node, ALTER_REASSIGNMENTS, body)
+    answer.number(">i")
+    answer.accept()
+    answer.text()
+    answer.array(lambda: (answer.text(), answer.array(lambda: _taken(answer)), answer.end()))
+
+
+def _taken(answer):
+    answer.number(">i")
+    answer.accept()
+    answer.text()
+    answer.end()
+
+
+def reassigning(node):
+    """How many partitions are being reassigned."""
+    answer = _ask(node, LIST_REASSIGNMENTS, struct.pack(">i", LIMIT_S * 1000) + b"\0" + _END)
+    answer.number(">i")
+    answer.accept()
+    answer.text()
+    ids = lambda: answer.array(lambda: answer.number(">i"))
+    one = lambda: (answer.number(">i"), ids(), ids(), ids(), answer.end())
+    topics = answer.array(lambda: (answer.text(), answer.array(one), answer.end())[1])
+    return sum(map(len, topics))
+
+
+# What a flexible request and its parts end with: no tagged fields.
+_END = b"\0"
+
+
+def _array(items):
+    return bytes([len(items) + 1]) + b"".join(items)
+
+
+def _text(text):
+    return bytes([len(text) + 1]) + text.encode()
+
+
+def _replicas(replicas):
+    return b"\0" if replicas is None else _array([struct.pack(">i", replica) for replica in replicas])
+
+
+class _Answer:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def number(self, form):
+        (number,) = struct.unpack_from(form, self.data, self.at)
+        self.at += struct.calcsize(form)
+        return number
+
+    def length(self):
+        number, shift = 0, 0
+        while True:
+            byte = self.number(">B")
+            number |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return number - 1
+
+    def array(self, item):
+        return [item() for _ in range(self.length())]
+
+    def text(self):
+        length = self.length()
+        if length < 0:
+            return None
+        self.at += length
+        return self.data[self.at - length:self.at].decode()
+
+    def end(self):
+        assert self.number(">B") == 0, "tagged fields are not expected here"
+
+    def accept(self):
+        code = self.number(">h")
+        if code:
+            raise Refused(f"error code {code}")
+
+
+def _ask(node, key, body):
+    frame = struct.pack(">hhih", key, 0, 1, 5) + b"chaos" + _END + body
+    with socket.create_connection((node.host, node.port), LIMIT_S) as connection:
+        connection.settimeout(LIMIT_S)
+        connection.sendall(struct.pack(">i", len(frame)) + frame)
+        with connection.makefile("rb") as lines:
+            head = lines.read(4)
+            if len(head) < 4:
+                raise ConnectionError("the node hung up")
+            (length,) = struct.unpack(">i", head)
+            return _Answer(lines.read(length)[5:])
