@@ -1,11 +1,12 @@
-"""Three requests that the Python client lacks, as bytes on a socket of their own: who leads the metadata quorum, a
-reassignment, and which reassignments are under way. All of them go to the client listener of one node.
+"""Requests that the Python client lacks or cannot send, as bytes on a socket of their own: who leads the metadata
+quorum, a reassignment, which are under way, an election. All of them go to the client listener of one node.
 """
 
 import socket
 import struct
 
-LIST_REASSIGNMENTS, ALTER_REASSIGNMENTS, DESCRIBE_QUORUM = 46, 45, 55
+ELECT, ALTER_REASSIGNMENTS, LIST_REASSIGNMENTS, DESCRIBE_QUORUM = 43, 45, 46, 55
+PREFERRED, UNCLEAN = 0, 1
 LIMIT_S = 2
 
 
@@ -15,7 +16,7 @@ class Refused(Exception):
 
 def quorum(node):
     """(leader, epoch) of the metadata quorum, as this node or the controller that it asks says."""
-    answer = _ask(node, DESCRIBE_QUORUM, _array([_text("__cluster_metadata") + _array([struct.pack(">i", 0) + _END])
+    answer = _ask(node, DESCRIBE_QUORUM, 0, _array([_text("__cluster_metadata") + _array([struct.pack(">i", 0) + _END])
                                                  + _END]) + _END)
     answer.accept()
     (partition,) = answer.array(lambda: (answer.text(), answer.array(lambda: _leader_of(answer)))[1])[0]
@@ -34,7 +35,7 @@ def reassign(node, topic, wanted):
     """Begins reassignments of a topic's partitions: {partition: replicas, or None to call it off}."""
     partitions = [struct.pack(">i", number) + _replicas(replicas) + _END for number, replicas in wanted.items()]
     body = struct.pack(">i", LIMIT_S * 1000) + _array([_text(topic) + _array(partitions) + _END]) + _END
-    answer = _ask(node, ALTER_REASSIGNMENTS, body)
+    answer = _ask(node, ALTER_REASSIGNMENTS, 0, body)
     answer.number(">i")
     answer.accept()
     answer.text()
@@ -50,7 +51,7 @@ def _taken(answer):
 
 def reassigning(node):
     """How many partitions are being reassigned."""
-    answer = _ask(node, LIST_REASSIGNMENTS, struct.pack(">i", LIMIT_S * 1000) + b"\0" + _END)
+    answer = _ask(node, LIST_REASSIGNMENTS, 0, struct.pack(">i", LIMIT_S * 1000) + b"\0" + _END)
     answer.number(">i")
     answer.accept()
     answer.text()
@@ -58,6 +59,15 @@ def reassigning(node):
     one = lambda: (answer.number(">i"), ids(), ids(), ids(), answer.end())
     topics = answer.array(lambda: (answer.text(), answer.array(one), answer.end())[1])
     return sum(map(len, topics))
+
+
+def elect(node, kind, topic, partitions):
+    """Asks for elections. What comes of each partition is not looked at: one that is not needed is refused."""
+    numbers = _array([struct.pack(">i", number) for number in partitions])
+    body = struct.pack(">b", kind) + _array([_text(topic) + numbers + _END]) + struct.pack(">i", LIMIT_S * 1000) + _END
+    answer = _ask(node, ELECT, 2, body)
+    answer.number(">i")
+    answer.accept()
 
 
 # What a flexible request and its parts end with: no tagged fields.
@@ -113,8 +123,8 @@ class _Answer:
             raise Refused(f"error code {code}")
 
 
-def _ask(node, key, body):
-    frame = struct.pack(">hhih", key, 0, 1, 5) + b"chaos" + _END + body
+def _ask(node, key, version, body):
+    frame = struct.pack(">hhih", key, version, 1, 5) + b"chaos" + _END + body
     with socket.create_connection((node.host, node.port), LIMIT_S) as connection:
         connection.settimeout(LIMIT_S)
         connection.sendall(struct.pack(">i", len(frame)) + frame)

@@ -127,7 +127,7 @@ class Bed:
 
     def begin(self, settings=None, replicas=3):
         """Creates the topic and begins the load; every partition has been acknowledged something."""
-        load.create_topic(self.cluster.bootstrap, TOPIC, self.partitions, settings, replicas)
+        self.create(TOPIC, self.partitions, settings, replicas)
         self.whole()
         self.ledger = load.Ledger(self.cluster.bootstrap, TOPIC, self.partitions, LENGTH,
                                   {"acks": "all", "enable.idempotence": True, **QUICK_CLIENT}, PAUSE_S)
@@ -142,6 +142,17 @@ class Bed:
         self.ledger.await_every_partition()
         read = self.witness.total()
         self.until("the witness reads on", lambda: self.witness.total() > read)
+
+    def create(self, topic, partitions, settings=None, replicas=3):
+        """Creates a topic, asking again while the controller changes: who asked it does not know what became of that."""
+        def created():
+            try:
+                load.create_topic(",".join(node.bootstrap for node in self.well), topic, partitions, settings, replicas)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+            return True
+        self.until(f"{topic} is created", created)
 
     def description(self, node=None):
         """The cluster as this node, or one of those that are well, describes it."""
@@ -198,7 +209,7 @@ class Bed:
         # Who was cut off or stood still may speak of times gone by; a topic that it knows of is news.
         self.marks += 1
         mark = f"mark-{self.marks}"
-        load.create_topic(self.cluster.bootstrap, mark, 1, replicas=3)
+        self.create(mark, 1)
 
         def holds():
             for node in self.nodes:

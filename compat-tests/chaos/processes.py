@@ -4,8 +4,6 @@ import random
 import signal
 import threading
 
-from harness import load
-
 
 def controller_killed(bed, report):
     """2: the active controller dies. Fails if no other takes over with a later epoch, or asks are lost with it."""
@@ -16,7 +14,7 @@ def controller_killed(bed, report):
     bed.led_by(bed.others(controller))
     bed.serves()
     report.figure("controller-killed-gap", round(bed.ledger.take_longest_gap(), 2), "s")
-    load.create_topic(bed.well[0].bootstrap, "decided-by-the-next", 3, replicas=2)
+    bed.create("decided-by-the-next", 3, replicas=2)
     controller.start()
 
 
@@ -81,17 +79,17 @@ def controller_paused(bed, report):
     paused(bed, controller)
     report.figure("controller-paused-successor", round(bed.new_controller(controller, epoch), 2), "s")
     bed.led_by(bed.others(controller))
-    load.create_topic(bed.well[0].bootstrap, "meanwhile", 3, replicas=2)
+    bed.create("meanwhile", 3, replicas=2)
     bed.serves()
-    _, later = bed.quorum()
+    successor, _ = bed.quorum()
     resumed(bed, controller)
     if bed.cluster.target.kind == "ottla":
-        bed.until("the old controller follows", lambda: _follows(controller, later, bed))
+        bed.until("the old controller follows", lambda: _follows(bed, controller, successor))
 
 
-def _follows(node, epoch, bed):
-    known = bed.metric(node, "kafka_server_raftmetrics_current_epoch")
-    return known >= epoch and bed.metric(node, "kafka_controller_kafkacontroller_activecontrollercount") == 0
+def _follows(bed, node, leader):
+    active = bed.metric(node, "kafka_controller_kafkacontroller_activecontrollercount")
+    return active == 0 and bed.metric(node, "kafka_server_raftmetrics_current_leader") == leader.number
 
 
 SCENARIOS = [

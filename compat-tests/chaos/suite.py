@@ -9,13 +9,15 @@ import os
 import sys
 from pathlib import Path
 
+import disks
+import movements
 import networks
 import processes
 from bed import Bed
 from harness.broker import exit_on_sigterm
 from harness.report import Report, log
 
-GROUPS = [processes, networks]
+GROUPS = [processes, networks, movements, disks]
 
 
 def main():
