@@ -1,11 +1,11 @@
 """Requests that the Python client lacks or cannot send, as bytes on a socket of their own: who leads the metadata
-quorum, a reassignment, which are under way, an election. All of them go to the client listener of one node.
+quorum and votes there, a reassignment, which are under way, an election. All of them go to the client listener of one node.
 """
 
 import socket
 import struct
 
-ELECT, ALTER_REASSIGNMENTS, LIST_REASSIGNMENTS, DESCRIBE_QUORUM = 43, 45, 46, 55
+ELECT, ALTER_REASSIGNMENTS, LIST_REASSIGNMENTS, DESCRIBE_QUORUM, ADD_VOTER, REMOVE_VOTER = 43, 45, 46, 55, 80, 81
 PREFERRED, UNCLEAN = 0, 1
 LIMIT_S = 2
 
@@ -16,19 +16,48 @@ class Refused(Exception):
 
 def quorum(node):
     """(leader, epoch) of the metadata quorum, as this node or the controller that it asks says."""
+    return _describe(node)[:2]
+
+
+def voters(node):
+    """The ids of those that vote there."""
+    return _describe(node)[2]
+
+
+def _describe(node):
     answer = _ask(node, DESCRIBE_QUORUM, 0, _array([_text("__cluster_metadata") + _array([struct.pack(">i", 0) + _END])
-                                                 + _END]) + _END)
+                                                    + _END]) + _END)
     answer.accept()
-    (partition,) = answer.array(lambda: (answer.text(), answer.array(lambda: _leader_of(answer)))[1])[0]
+    ((partition,),) = answer.array(lambda: (answer.text(), answer.array(lambda: _partition(answer)), answer.end())[1])
     return partition
 
 
-def _leader_of(answer):
+def _partition(answer):
     answer.number(">i")
     answer.accept()
     leader, epoch = answer.number(">i"), answer.number(">i")
-    answer.at = len(answer.data)  # what follows tells of the voters, and is not asked for here
-    return leader, epoch
+    answer.number(">q")
+    replicas = lambda: answer.array(lambda: (answer.number(">i"), answer.number(">q"), answer.end())[0])
+    voting, _ = set(replicas()), replicas()
+    answer.end()
+    return leader, epoch, voting
+
+
+def add_voter(node, added, directory):
+    """Has a controller vote that follows the quorum."""
+    listener = _text("CONTROLLER") + _text(added.controller_host) + struct.pack(">H", added.controller_port) + _END
+    body = b"\0" + struct.pack(">ii", LIMIT_S * 1000, added.number) + directory + _array([listener]) + _END
+    _changed(_ask(node, ADD_VOTER, 0, body))
+
+
+def remove_voter(node, removed, directory):
+    """Has a voter vote no more."""
+    _changed(_ask(node, REMOVE_VOTER, 0, b"\0" + struct.pack(">i", removed.number) + directory + _END))
+
+
+def _changed(answer):
+    answer.number(">i")
+    answer.accept()
 
 
 def reassign(node, topic, wanted):

@@ -224,8 +224,9 @@ class Bed:
         """Ends the load and judges it. Everybody must be well. Returns how many records were acknowledged."""
         assert not self.unwell and all(node.alive() for node in self.nodes), "somebody is not there at the end"
         self.whole()
-        self.serves()
-        self.ledger.stop()
+        if not self.ledger.stopping.is_set():
+            self.serves()
+            self.ledger.stop()
         found = load.verify(self.cluster.bootstrap, self.ledger, True)
         self.witness.stop()
         for partition, read in enumerate(self.witness.read):

@@ -9,15 +9,19 @@ import os
 import sys
 from pathlib import Path
 
+import clocks
+import connections
 import disks
+import groups
 import movements
 import networks
 import processes
+import voters
 from bed import Bed
 from harness.broker import exit_on_sigterm
 from harness.report import Report, log
 
-GROUPS = [processes, networks, movements, disks]
+GROUPS = [processes, networks, movements, voters, groups, connections, disks, clocks]
 
 
 def main():

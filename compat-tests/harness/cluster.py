@@ -46,6 +46,8 @@ class Cluster:
         self.voting = self.nodes[:size]
         for node in self.nodes[size:]:
             node.settings["process.roles"] = "broker"
+        # Whether the voters are in the log of the metadata, where formatting put them, instead of the settings.
+        self.dynamic = False
         self.exit_codes = {}
 
     @property
@@ -182,6 +184,10 @@ class ClusterTarget(Target):
         broker.settings.update({
             "listeners": ",".join(listeners[role] for role in roles.split(",")),
             "controller.listener.names": "CONTROLLER",
-            "controller.quorum.voters": broker.cluster.voters,
         })
+        if broker.cluster.dynamic:
+            places = [voter.split("@")[1] for voter in broker.cluster.voters.split(",")]
+            broker.settings["controller.quorum.bootstrap.servers"] = ",".join(places)
+        else:
+            broker.settings["controller.quorum.voters"] = broker.cluster.voters
         return ["env", f"CLUSTER_ID={CLUSTER_ID}", *super().command(broker)]
