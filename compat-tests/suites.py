@@ -136,6 +136,13 @@ def _cluster(options):
     return [Program("cluster", command, limit_s=3600)]
 
 
+def _chaos(options):
+    python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
+    command = [python, HERE / "chaos" / "suite.py", "--rounds", options.rounds or "1"]
+    mix = str(float(options.minutes) * 60) if options.minutes else ("1800" if options.full else "60")
+    return [Program("chaos", [*command, "--mix", mix], limit_s=7200)]
+
+
 def _hostile(options):
     python = toolchain.python_with("kafka-python", HERE / "kafka-python" / "requirements.txt")
     frames = options.frames or ("100000" if options.full else "10000")
@@ -202,6 +209,7 @@ SUITES = [
     Suite("mirror", "MirrorMaker 2 from a real Kafka: topics, records, offsets of groups", _mirror),
     Suite("kill", "SIGKILL under load; nothing acknowledged may be missing", _kill),
     Suite("cluster", "three nodes: one after the other is killed, restarted, all are stopped; nothing is lost", _cluster),
+    Suite("chaos", "three nodes: processes, networks, disks and clocks fail in forty ways; most of them take root", _chaos),
     Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),
     Suite("image", "what the container image starts with, in a scratch root; takes root", _image),
     Suite("retention", "expired data gives its disk space back", _retention),

@@ -4,7 +4,9 @@ quorum and votes there, a reassignment, which are under way, an election. All of
 
 import socket
 import struct
+from dataclasses import dataclass
 
+METADATA, UPDATE_FEATURES = 3, 57
 ELECT, ALTER_REASSIGNMENTS, LIST_REASSIGNMENTS, DESCRIBE_QUORUM, ADD_VOTER, REMOVE_VOTER = 43, 45, 46, 55, 80, 81
 PREFERRED, UNCLEAN = 0, 1
 LIMIT_S = 2
@@ -12,6 +14,28 @@ LIMIT_S = 2
 
 class Refused(Exception):
     """The node answered with an error code."""
+
+
+@dataclass
+class Part:
+    """A partition as a node describes it."""
+
+    id: int
+    leader: int
+    replicas: list
+    isrs: list
+
+
+def metadata(node):
+    """(the ids of the brokers, {topic: its partitions}), as this very node knows them."""
+    answer = _ask(node, METADATA, 1, struct.pack(">i", -1), flexible=False)
+    brokers = answer.plain(lambda: (answer.number(">i"), answer.plain_text(), answer.number(">i"),
+                                    answer.plain_text())[0])
+    answer.number(">i")
+    ids = lambda: answer.plain(lambda: answer.number(">i"))
+    part = lambda: (answer.number(">h"), Part(answer.number(">i"), answer.number(">i"), ids(), ids()))[1]
+    topics = answer.plain(lambda: (answer.number(">h"), answer.plain_text(), answer.number(">b"), answer.plain(part))[1::2])
+    return set(brokers), {topic: sorted(parts, key=lambda one: one.id) for topic, parts in topics}
 
 
 def quorum(node):
@@ -99,6 +123,16 @@ def elect(node, kind, topic, partitions):
     answer.accept()
 
 
+def raise_feature(node, feature, level):
+    """Raises the level of a feature of the cluster."""
+    update = _text(feature) + struct.pack(">hb", level, 1) + _END
+    answer = _ask(node, UPDATE_FEATURES, 1, struct.pack(">i", LIMIT_S * 1000) + _array([update]) + b"\0" + _END)
+    answer.number(">i")
+    answer.accept()
+    answer.text()
+    answer.array(lambda: (answer.text(), answer.accept(), answer.text(), answer.end()))
+
+
 # What a flexible request and its parts end with: no tagged fields.
 _END = b"\0"
 
@@ -143,6 +177,18 @@ class _Answer:
         self.at += length
         return self.data[self.at - length:self.at].decode()
 
+    def plain(self, item):
+        """An array as the versions before flexible ones have it."""
+        return [item() for _ in range(self.number(">i"))]
+
+    def plain_text(self):
+        """And a text."""
+        length = self.number(">h")
+        if length < 0:
+            return None
+        self.at += length
+        return self.data[self.at - length:self.at].decode()
+
     def end(self):
         assert self.number(">B") == 0, "tagged fields are not expected here"
 
@@ -152,8 +198,8 @@ class _Answer:
             raise Refused(f"error code {code}")
 
 
-def _ask(node, key, version, body):
-    frame = struct.pack(">hhih", key, version, 1, 5) + b"chaos" + _END + body
+def _ask(node, key, version, body, flexible=True):
+    frame = struct.pack(">hhih", key, version, 1, 5) + b"chaos" + (_END if flexible else b"") + body
     with socket.create_connection((node.host, node.port), LIMIT_S) as connection:
         connection.settimeout(LIMIT_S)
         connection.sendall(struct.pack(">i", len(frame)) + frame)
@@ -162,4 +208,4 @@ def _ask(node, key, version, body):
             if len(head) < 4:
                 raise ConnectionError("the node hung up")
             (length,) = struct.unpack(">i", head)
-            return _Answer(lines.read(length)[5:])
+            return _Answer(lines.read(length)[5 if flexible else 4:])

@@ -55,7 +55,7 @@ class Witness(threading.Thread):
                                   "auto.offset.reset": "error"})
         self.consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
         self.read = [{} for _ in range(partitions)]
-        self.errors = []
+        self.errors, self.refused = [], 0
         self.stopping = threading.Event()
 
     def run(self):
@@ -66,6 +66,8 @@ class Witness(threading.Thread):
                     self.read[message.partition()][message.offset()] = number
                 elif message.error().code() == KafkaError._AUTO_OFFSET_RESET:
                     self.errors.append(str(message.error()))
+                else:
+                    self.refused += 1
         self.consumer.close()
 
     def total(self):
@@ -108,7 +110,7 @@ class Bed:
         try:
             self.cluster.start()
             # Those that do not vote are ready before the controller has heard of them all.
-            self.until("all brokers are there", lambda: len(self.description().brokers) == len(self.nodes))
+            self.until("all brokers are there", lambda: len(self._ask(asks.metadata)[0]) == len(self.nodes))
         except BaseException:
             self.__exit__()
             raise
@@ -154,15 +156,18 @@ class Bed:
             return True
         self.until(f"{topic} is created", created)
 
-    def description(self, node=None):
-        """The cluster as this node, or one of those that are well, describes it."""
-        bootstrap = ",".join(one.bootstrap for one in ([node] if node else self.well))
-        return load.admin(bootstrap).list_topics(timeout=10)
+    def _ask(self, ask):
+        """What the first of the well nodes answers that can be asked."""
+        for node in self.well[1:]:
+            try:
+                return ask(node)
+            except (OSError, asks.Refused):
+                continue
+        return ask(self.well[0])
 
     def parts(self, topic=TOPIC):
         """The partitions of a topic: leader, replicas, isrs of each."""
-        partitions = self.description().topics[topic].partitions
-        return [partitions[number] for number in sorted(partitions)]
+        return self._ask(lambda node: asks.metadata(node)[1].get(topic, []))
 
     def leader(self, partition=0, topic=TOPIC):
         """The node that leads a partition."""
@@ -174,7 +179,8 @@ class Bed:
     def led_by(self, nodes, topic=TOPIC):
         """Waits until each partition is led by one of these nodes."""
         numbers = [node.number for node in nodes]
-        self.until(f"{topic} is led by {numbers}", lambda: all(p.leader in numbers for p in self.parts(topic)))
+        self.until(f"{topic} is led by {numbers}",
+                   lambda: (parts := self.parts(topic)) and all(part.leader in numbers for part in parts))
 
     def quorum(self):
         """(node, epoch) of the active controller, once one of the well nodes knows it."""
@@ -213,9 +219,9 @@ class Bed:
 
         def holds():
             for node in self.nodes:
-                topics = self.description(node).topics
-                if mark not in topics or any(p.leader < 1 or set(p.isrs) != set(p.replicas)
-                                             for topic in topics.values() for p in topic.partitions.values()):
+                _, topics = asks.metadata(node)
+                if mark not in topics or any(part.leader < 1 or set(part.isrs) != set(part.replicas)
+                                             for parts in topics.values() for part in parts):
                     return False
             return True
         self.until("every ISR is full", holds)

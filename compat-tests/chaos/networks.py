@@ -1,5 +1,6 @@
 """Links that are cut, in both directions or one, lossy and slow ones: scenarios 11, 12, 13, 15, 16."""
 
+import asks
 from links import Links, addresses, between
 
 
@@ -14,6 +15,26 @@ def minority(bed, report):
     bed.led_by(others)
     bed.serves()
     report.figure("minority-gap", round(bed.ledger.take_longest_gap(), 2), "s")
+    bed.stage.heal()
+    bed.unwell.clear()
+
+
+def between_sides(bed, report):
+    """11, with a broker that reaches both sides. Fails if it goes on following the controller that is none any more."""
+    bed.begin()
+    controller, epoch = bed.quorum()
+    broker = bed.nodes[-1]
+    others = [node for node in bed.cluster.voting if node is not controller]
+    bed.stage.cut(between(addresses(controller), addresses(*others)))
+    bed.unwell.update((controller, broker))
+    bed.new_controller(controller, epoch)
+    bed.led_by(bed.others(controller))
+    bed.create("meanwhile", 1)
+    bed.until("the broker between the sides knows what was decided",
+              lambda: "meanwhile" in asks.metadata(broker)[1])
+    bed.until("it is in the ISRs", lambda: all(broker.number in part.isrs for part in bed.parts()
+                                               if broker.number in part.replicas))
+    report.figure("between-sides-gap", round(bed.ledger.take_longest_gap(), 2), "s")
     bed.stage.heal()
     bed.unwell.clear()
 
@@ -86,6 +107,7 @@ def lossy(bed, report):
 
 SCENARIOS = [
     ("minority", minority, {"prepare": Links}),
+    ("between-sides", between_sides, {"prepare": Links, "brokers": 1}),
     ("cut-from-controllers", cut_from_controllers, {"prepare": Links, "brokers": 1}),
     ("cut-from-each-other", cut_from_each_other, {"prepare": Links}),
     ("deaf", deaf, {"prepare": Links}),

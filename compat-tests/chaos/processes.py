@@ -1,8 +1,18 @@
-"""Processes that die, stand still and come back: scenarios 2, 3, 4, 9, 10."""
+"""Nothing at all, and processes that die, stand still and come back: scenarios 1, 2, 3, 4, 9, 10."""
 
 import random
 import signal
 import threading
+
+
+def calm(bed, report):
+    """1: nothing happens. Fails if anything does: an ISR that shrinks, a partition or the quorum led by another."""
+    bed.begin()
+    before = bed.quorum(), [(part.leader, part.isrs) for part in bed.parts()]
+    bed.ledger.await_acks(bed.ledger.acked_total + 5000)
+    if before != (bed.quorum(), [(part.leader, part.isrs) for part in bed.parts()]):
+        raise AssertionError("something changed although nothing happened")
+    report.figure("calm-gap", round(bed.ledger.take_longest_gap(), 2), "s")
 
 
 def controller_killed(bed, report):
@@ -93,6 +103,7 @@ def _follows(bed, node, leader):
 
 
 SCENARIOS = [
+    ("calm", calm, {}),
     ("controller-killed", controller_killed, {}),
     ("leader-killed-and-back", leader_killed_and_back, {}),
     ("all-killed", all_killed, {}),

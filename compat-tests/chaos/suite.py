@@ -13,21 +13,26 @@ import clocks
 import connections
 import disks
 import groups
+import mix
 import movements
 import networks
 import processes
+import upgrades
 import voters
 from bed import Bed
 from harness.broker import exit_on_sigterm
 from harness.report import Report, log
 
-GROUPS = [processes, networks, movements, voters, groups, connections, disks, clocks]
+GROUPS = [processes, networks, movements, voters, groups, connections, disks, clocks, upgrades,
+          mix]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="names of scenarios, comma-separated; all if empty")
     parser.add_argument("--rounds", type=int, default=1, help="how often each is played")
+    parser.add_argument("--mix", type=float, default=60, help="seconds of everything at once")
+    parser.add_argument("--seed", type=int, default=1, help="what is drawn for it")
     options = parser.parse_args()
     exit_on_sigterm()
     report = Report()
@@ -37,6 +42,7 @@ def main():
     if unknown:
         parser.error(f"no such scenario: {' '.join(sorted(unknown))}")
     for turn in range(options.rounds):
+        os.environ.update(CHAOS_MIX_S=str(options.mix), CHAOS_SEED=str(options.seed + turn))
         for name, scenario, layout in scenarios:
             if not only or name in only:
                 with report.check(name):

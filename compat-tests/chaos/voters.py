@@ -1,10 +1,8 @@
 """Voters of the metadata quorum that come and go under load: scenario 24. Takes a cluster whose voters are in its log."""
 
 import base64
-import subprocess
 
 import asks
-from harness.cluster import CLUSTER_ID
 from harness.report import Skipped
 from shims import Shims
 
@@ -24,10 +22,7 @@ class Voters(Shims):
                            for node in cluster.voting)
         for node in cluster.nodes:
             which = ["--initial-controllers", initial] if node in cluster.voting else ["--no-initial-controllers"]
-            command = cluster.target.command(node)
-            program = command.index(cluster.target.program)
-            subprocess.run([*command[:program + 1], "storage", "format", "--cluster-id", CLUSTER_ID, *which,
-                            *command[program + 1:]], check=True, stdout=subprocess.DEVNULL)
+            cluster.format(node, *which)
 
 
 def uuid(number):

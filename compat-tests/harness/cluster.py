@@ -4,6 +4,7 @@ Invariants are those of `harness.broker`: nodes are ready when they say so, only
 data stay over restarts.
 """
 
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -72,6 +73,13 @@ class Cluster:
     def start_missing(self):
         """Starts the nodes that do not run."""
         self._all(lambda node: node.start(), [node for node in self.nodes if not node.process])
+
+    def format(self, node, *options):
+        """Formats the directories of a node that does not run. Ottla only."""
+        command = self.target.command(node)
+        program = command.index(self.target.program) + 1
+        subprocess.run([*command[:program], "storage", "format", "--cluster-id", CLUSTER_ID, *options,
+                        *command[program:]], check=True, stdout=subprocess.DEVNULL)
 
     def stop(self):
         """Stops all nodes at once. Returns the seconds that each took."""
