@@ -144,6 +144,13 @@ def _operations(options):
     return [Program("operations", command, limit_s=3600)]
 
 
+def _chaos(options):
+    python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
+    command = [python, HERE / "chaos" / "suite.py", "--rounds", options.rounds or "1"]
+    mix = str(float(options.minutes) * 60) if options.minutes else ("1800" if options.full else "60")
+    return [Program("chaos", [*command, "--mix", mix], limit_s=7200)]
+
+
 def _hostile(options):
     python = toolchain.python_with("kafka-python", HERE / "kafka-python" / "requirements.txt")
     frames = options.frames or ("100000" if options.full else "10000")
@@ -212,6 +219,7 @@ SUITES = [
     Suite("cluster", "three nodes: one after the other is killed, restarted, all are stopped; nothing is lost", _cluster),
     Suite("operations", "docs/operations.md, step by step: a node is down, added, drained, replaced, upgraded",
           _operations),
+    Suite("chaos", "three nodes: processes, networks, disks and clocks fail in forty ways; most of them take root", _chaos),
     Suite("hostile", "malformed, oversized and slow input; nobody else may notice", _hostile),
     Suite("image", "what the container image starts with, in a scratch root; takes root", _image),
     Suite("retention", "expired data gives its disk space back", _retention),

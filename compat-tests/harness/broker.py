@@ -76,9 +76,9 @@ class Target:
             return [str(Path(self.program) / "run-kafka"), "--port", str(broker.port), "--dir", str(broker.data),
                     "--voters", f"1@127.0.0.1:{broker.second_port}", *settings]
         settings = {
-            "listeners": f"PLAINTEXT://127.0.0.1:{broker.port}",
+            "listeners": f"PLAINTEXT://{broker.host}:{broker.port}",
             "log.dirs": str(broker.data),
-            "ottla.metrics.listener": f"127.0.0.1:{broker.second_port}",
+            "ottla.metrics.listener": f"{broker.host}:{broker.second_port}",
             **broker.settings,
         }
         command = [self.program]
@@ -98,6 +98,9 @@ class Broker:
         self.log = self.work / f"{name}.log"
         # Kafka needs the second port for its controller, Ottla for its metrics.
         self.port, self.second_port = free_ports(2)
+        self.host = "127.0.0.1"
+        # What the program is started by, such as `ip netns exec`, and what it finds in its environment besides.
+        self.prefix, self.env = [], {}
         self.process = None
         self.panics = 0
         self.starts = 0
@@ -105,7 +108,7 @@ class Broker:
     @property
     def bootstrap(self):
         """host:port for clients."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def pid(self):
@@ -123,8 +126,9 @@ class Broker:
             env = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_")}
         self.starts += 1
         began = time.monotonic()
-        self.process = subprocess.Popen(self.target.command(self), cwd=self.work, env=env, stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen([*self.prefix, *self.target.command(self)], cwd=self.work,
+                                        env={**env, **self.env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT)
         _running.add(self.process)
         ready = threading.Event()
         reader = threading.Thread(target=self._read, args=(self.process, ready), daemon=True)
@@ -170,6 +174,10 @@ class Broker:
             process.kill()
             process.wait()
             self._forget(process)
+
+    def signal(self, number):
+        """A signal for the process, such as SIGSTOP and SIGCONT."""
+        self.process.send_signal(number)
 
     def _forget(self, process):
         _running.discard(process)

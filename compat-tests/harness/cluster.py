@@ -4,6 +4,7 @@ Invariants are those of `harness.broker`: nodes are ready when they say so, only
 data stay over restarts.
 """
 
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -32,22 +33,28 @@ class Node(Broker):
         self.number = number
         self.cluster = cluster
         (self.controller_port,) = free_ports(1)
+        self.controller_host = self.host
         self.settings["node.id"] = str(number)
 
 
 class Cluster:
-    """Nodes 1 to `size`, each voter and broker."""
+    """Nodes 1 to `size`, each voter and broker, and behind them `brokers` more that do not vote."""
 
-    def __init__(self, work, size=3, settings=None, target=None):
+    def __init__(self, work, size=3, settings=None, target=None, brokers=0):
         self.target = ClusterTarget(target or Target.from_env())
         self.nodes = [Node(self.target, work, number, self, {**QUICK, **(settings or {})})
-                      for number in range(1, size + 1)]
+                      for number in range(1, size + brokers + 1)]
+        self.voting = self.nodes[:size]
+        for node in self.nodes[size:]:
+            node.settings["process.roles"] = "broker"
+        # Whether the voters are in the log of the metadata, where formatting put them, instead of the settings.
+        self.dynamic = False
         self.exit_codes = {}
 
     @property
     def voters(self):
         """The value of controller.quorum.voters."""
-        return ",".join(f"{node.number}@127.0.0.1:{node.controller_port}" for node in self.nodes)
+        return ",".join(f"{node.number}@{node.controller_host}:{node.controller_port}" for node in self.voting)
 
     @property
     def bootstrap(self):
@@ -65,6 +72,13 @@ class Cluster:
     def start_missing(self):
         """Starts the nodes that do not run."""
         self._all(lambda node: node.start(), [node for node in self.nodes if not node.process])
+
+    def format(self, node, *options):
+        """Formats the directories of a node that does not run. Ottla only."""
+        command = self.target.command(node)
+        program = command.index(self.target.program) + 1
+        subprocess.run([*command[:program], "storage", "format", "--cluster-id", CLUSTER_ID, *options,
+                        *command[program:]], check=True, stdout=subprocess.DEVNULL)
 
     def stop(self):
         """Stops all nodes at once. Returns the seconds that each took."""
@@ -174,10 +188,16 @@ class ClusterTarget(Target):
             settings = [f"{key}={value}" for key, value in broker.settings.items() if key != "node.id"]
             return [str(Path(self.program) / "run-kafka"), "--node", str(broker.number), "--port", str(broker.port),
                     "--dir", str(broker.data), "--voters", broker.cluster.voters, "--heap", "512m", *settings]
+        roles = broker.settings.setdefault("process.roles", "broker,controller")
+        listeners = {"broker": f"PLAINTEXT://{broker.host}:{broker.port}",
+                     "controller": f"CONTROLLER://{broker.controller_host}:{broker.controller_port}"}
         broker.settings.update({
-            "listeners": f"PLAINTEXT://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:{broker.controller_port}",
+            "listeners": ",".join(listeners[role] for role in roles.split(",")),
             "controller.listener.names": "CONTROLLER",
-            "process.roles": broker.settings.get("process.roles", "broker,controller"),
-            "controller.quorum.voters": broker.cluster.voters,
         })
+        if broker.cluster.dynamic:
+            places = [voter.split("@")[1] for voter in broker.cluster.voters.split(",")]
+            broker.settings["controller.quorum.bootstrap.servers"] = ",".join(places)
+        else:
+            broker.settings["controller.quorum.voters"] = broker.cluster.voters
         return ["env", f"CLUSTER_ID={CLUSTER_ID}", *super().command(broker)]

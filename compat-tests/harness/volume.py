@@ -1,6 +1,8 @@
 """Small file systems that a suite fills up, and what a broker says of them. Mounting them takes root."""
 
+import fcntl
 import os
+import struct
 import subprocess
 import threading
 import time
@@ -9,6 +11,8 @@ import urllib.request
 from harness.report import Skipped
 
 PATIENCE_S = 60
+# EXT4_IOC_SHUTDOWN, and the kind that does not even write the journal.
+SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2
 
 
 class Volume:
@@ -35,6 +39,19 @@ class Volume:
 
     def __exit__(self, *_):
         subprocess.run(["umount", self.path], check=False)
+
+    def cut_power(self):
+        """Whatever is not on the disk at this moment will never be, and whoever uses it hears EIO. Not for tmpfs."""
+        place = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(place, SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+        finally:
+            os.close(place)
+
+    def restore(self):
+        """Mounts it again after a power cut. Nobody may use it any more."""
+        run(["umount", self.path])
+        run(["mount", "-o", "loop", self.image, self.path])
 
     def free(self):
         """Bytes that are left."""
@@ -72,7 +89,7 @@ def run(command):
 
 def ask(broker, path):
     """A page of the operators' port."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{broker.second_port}{path}", timeout=PATIENCE_S) as answer:
+    with urllib.request.urlopen(f"http://{broker.host}:{broker.second_port}{path}", timeout=PATIENCE_S) as answer:
         return answer.read().decode()
 
 

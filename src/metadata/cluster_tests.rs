@@ -287,7 +287,39 @@ async fn a_broker_outside_the_quorum_follows_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_outside_leaves_a_controller_that_is_cut_off() {
+    let cluster = Cluster::of(3, 1);
+    let nodes = cluster.start_all().await;
+    let old = active(&nodes).await;
+    register(&nodes[old]).await;
+    create(&nodes[old].metadata, "before").await.unwrap();
+    let mut outside = cluster.options(4, &MemoryStore::new());
+    outside.quorum.controller = false;
+    let broker = cluster.try_start(outside, &MemoryStore::new()).await.unwrap();
+    has_topic(&broker, "before").await;
+    assert_eq!(broker.metadata.active_controller().unwrap().0, BrokerId(nodes[old].id));
+
+    // The broker reaches them all, and the old controller answers it.
+    let others: Vec<&Node> = nodes.iter().filter(|node| node.id != nodes[old].id).collect();
+    for other in &others {
+        cluster.network.cut(&host(nodes[old].id), &host(other.id));
+    }
+    tokio::time::sleep(ELECTION).await;
+    let new = others.iter().find(|node| node.metadata.is_active()).unwrap();
+    assert!(nodes[old].metadata.active_controller().is_none(), "nobody answers it");
+    create(&new.metadata, "after").await.unwrap();
+    has_topic(&broker, "after").await;
+    assert_eq!(broker.metadata.active_controller().unwrap().0, BrokerId(new.id));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_static_voter_that_lost_its_disk_does_not_vote_again() {
+    for was_leader in [false, true] {
+        lose_the_disk_of_a_static_voter(was_leader).await;
+    }
+}
+
+async fn lose_the_disk_of_a_static_voter(was_leader: bool) {
     let cluster = Cluster::of(3, 1);
     let unformatted = |id: i32, store: &Arc<MemoryStore>| {
         let mut options = cluster.options(id, store);
@@ -306,7 +338,7 @@ async fn a_static_voter_that_lost_its_disk_does_not_vote_again() {
     }
     let leader = active(&nodes).await;
     tokio::time::sleep(ELECTION).await;
-    let lost = (0..3).find(|at| *at != leader).unwrap();
+    let lost = (0..3).find(|at| (*at == leader) == was_leader).unwrap();
     let dead = nodes.remove(lost);
     let id = dead.id;
     cluster.kill(dead).await;
@@ -454,6 +486,29 @@ async fn voters_come_and_go() {
     has_topic(&nodes[0], "second").await;
     assert_eq!(remove(&nodes[leader], 1).await.unwrap_err().code, ErrorCode::VoterNotFound);
     assert_eq!(create(&nodes[0].metadata, "no").await.unwrap_err().code, ErrorCode::NotController);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_voter_finds_every_leader_that_comes_after() {
+    let cluster = Cluster::dynamic(1);
+    let mut nodes = Vec::new();
+    for id in 1..=4 {
+        nodes.push(cluster.start_dynamic(id, &MemoryStore::new(), false).await);
+        if id == 1 {
+            register(&nodes[0]).await;
+        } else {
+            add(&nodes[0], id).await.unwrap();
+        }
+    }
+    remove(&nodes[0], 1).await.unwrap();
+    let removed = nodes.remove(0);
+    // Its own address is among those where it looks for controllers; it is not to be content with its own word.
+    let leader = active(&nodes).await;
+    cluster.kill(nodes.remove(leader)).await;
+    let leader = active(&nodes).await;
+    create(&nodes[leader].metadata, "after").await.unwrap();
+    has_topic(&removed, "after").await;
+    assert_eq!(removed.metadata.active_controller().unwrap().0, BrokerId(nodes[leader].id));
 }
 
 #[tokio::test(start_paused = true)]

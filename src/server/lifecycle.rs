@@ -188,7 +188,12 @@ impl Living {
             if *self.leaving.borrow() {
                 return Err(End::Gone);
             }
-            env.sleep(pause).await;
+            tokio::select! {
+                biased;
+                // Nobody else would hear of it before this broker is registered.
+                why = metadata.ended() => return Err(End::Failed(why)),
+                () = env.sleep(pause) => {}
+            }
             pause = (pause * 2).min(Duration::from_secs(1));
         }
     }

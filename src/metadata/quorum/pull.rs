@@ -98,7 +98,7 @@ impl Puller {
         self.queue.pop_front()
     }
 
-    /// Pulls until it fails, and says why, or until another controller leads (`None`).
+    /// Pulls until it fails, and says why, or until it is another controller's turn (`None`).
     async fn pull_from(&mut self, peer: &Peer, wanted: &impl Fn() -> bool) -> Option<String> {
         while wanted() {
             let published = &self.sender.published;
@@ -114,10 +114,10 @@ impl Puller {
             if let Err(failure) = self.take(news).await {
                 return Some(failure.to_string());
             }
-            let is_better = |address: &Address| address != peer.address() && !self.failed.contains_key(address);
-            let leads_elsewhere = matches!(&leader, Some((_, Some(address))) if is_better(address));
+            // Who does not lead may know as little as this node, for ever: it may be cut off, removed, or this node.
+            let leads = matches!(&leader, Some((_, Some(address))) if address == peer.address());
             *self.leader.lock() = leader;
-            if leads_elsewhere {
+            if !leads {
                 return None;
             }
         }

@@ -67,7 +67,7 @@ impl Roster {
         self.fixed.values().cloned().chain(known.map(|endpoint| endpoint.address.clone())).collect()
     }
 
-    /// True if `voter` has ever answered this node.
+    /// True if `voter` has ever promised anything that this node knows of.
     pub fn has_heard_of(&self, voter: &VoterId) -> bool {
         self.heard_of.lock().contains(voter)
     }

@@ -135,13 +135,17 @@ impl Quorum {
             Question::Pull(pull) => Ok(Answer::Pull(self.news(from, pull).await)),
             _ if !self.is_admitted() => Err(format!("{} is not part of the quorum yet", self.sender.me)),
             Question::Append(request) => {
+                self.hear_of(from).await?;
                 let answer = self.raft.append_entries(request).await.map_err(|e| e.to_string())?;
                 if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
                     self.note_leader();
                 }
                 Ok(Answer::Append(answer))
             }
-            Question::Vote(request) => self.raft.vote(request).await.map(Answer::Vote).map_err(|e| e.to_string()),
+            Question::Vote(request) => {
+                self.hear_of(from).await?;
+                self.raft.vote(request).await.map(Answer::Vote).map_err(|e| e.to_string())
+            }
             Question::PreVote(request) => {
                 self.raft.pre_vote(request).await.map(Answer::Vote).map_err(|e| e.to_string())
             }
@@ -156,6 +160,12 @@ impl Quorum {
                 Ok(Answer::Transfer(outcome.is_ok()))
             }
         }
+    }
+
+    /// Notes that `from` has promised something: who asks for votes has given itself one, who leads has acknowledged what
+    /// it sends.
+    async fn hear_of(&self, from: VoterId) -> Result<(), String> {
+        self.sender.roster.hear_of(from).await.map_err(|error| error.to_string())
     }
 
     async fn take_snapshot(&self, from: VoterId, part: SnapshotPart) -> Result<Vote, String> {
@@ -206,9 +216,11 @@ impl Quorum {
         }
     }
 
-    /// The newest leader this node knows, and where it listens.
+    /// The newest leader this node knows, and where it listens. One that nobody answers any more does not name itself:
+    /// whoever follows from outside and reaches it is to look elsewhere.
     pub fn leader(&self) -> Option<(BrokerId, Option<Address>)> {
         let known = self.raft.metrics().borrow_watched().current_leader;
+        let known = known.filter(|leader| *leader != self.sender.me || self.leads());
         let known = known.map(|leader| (BrokerId(leader.node), self.sender.roster.address(&leader)));
         if known.is_some() && !self.is_left_alone() {
             return known;
