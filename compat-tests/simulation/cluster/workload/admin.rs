@@ -212,7 +212,11 @@ async fn delete_records(caller: &mut Caller) {
     note!(caller, "{spot:?} deleted below {before}, starts at {}", result.low_watermark);
     let verdict = caller.stage.ledger().log(spot).deleted(before, Floor::default(), result.low_watermark);
     let cluster = &caller.cluster;
-    let verdict =
-        verdict.and_then(|()| cluster.lookout.borrow().deleted(cluster, spot, &in_sync, result.low_watermark));
+    let verdict = verdict.and_then(|()| {
+        let mut lookout = cluster.lookout.borrow_mut();
+        // Whoever was fenced a moment ago is no longer waited for.
+        lookout.look(cluster, false)?;
+        lookout.deleted(cluster, spot, &in_sync, result.low_watermark)
+    });
     caller.stage.judge(&caller.name, verdict.map_err(|sentence| format!("{spot:?}: {sentence}")));
 }
