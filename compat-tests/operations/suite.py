@@ -46,7 +46,7 @@ class Operator:
         self.written = 0
 
     def tool(self, name, *args, stdin="", address=None, ok=True):
-        """Runs an official tool. Returns what it printed; an exit code that is not 0 is a failure unless `ok` is False."""
+        """Runs an official tool. Returns what it printed. An exit code that is not 0 fails unless `ok` is False."""
         alive = [node.bootstrap for node in self.cluster.nodes if node.process]
         command = [str(self.tool_path), *name.split(), *(address or ("--bootstrap-server", ",".join(alive))), *args]
         result = subprocess.run(command, input=stdin.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -129,7 +129,7 @@ def expect(what, holds, seen):
 
 
 def node_down(operator):
-    """What is said of a cluster in which a node is down: who is missing, what lacks replicas, what has no leader and why."""
+    """What is said while a node is down: who is missing, what lacks replicas, what has no leader and why."""
     cluster = operator.cluster
     operator.tool("kafka-topics", "--create", "--topic", "lone", "--replica-assignment", "3")
     operator.write()

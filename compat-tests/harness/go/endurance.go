@@ -105,14 +105,14 @@ func idempotence(c Client) error {
 	}
 	defer producer.Close()
 	if err := c.CreateTopic("idempotent", partitions, nil); err != nil {
-		return err
+		return fmt.Errorf("creating: %w", err)
 	}
 	const count = 6000
 	var crash sync.WaitGroup
 	var crashed error
 	for n := range count {
 		if err := producer.Send("idempotent", int32(n%partitions), number(n)); err != nil {
-			return err
+			return fmt.Errorf("sending: %w", err)
 		}
 		if n == 1500 || n == 4000 {
 			crash.Wait()
@@ -129,7 +129,7 @@ func idempotence(c Client) error {
 	}
 	got, err := readAll(c, "idempotent", partitions)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading: %w", err)
 	}
 	for p, found := range got {
 		if len(found) != count/partitions {

@@ -171,8 +171,8 @@ pub fn add_raft_voter(lab: &mut Lab, version: i16) {
 pub fn remove_raft_voter(lab: &mut Lab, version: i16) {
     let (own, directory) = own_voter(lab);
     let table = [
-        (None, 77, directory, 127, "is not part of the set of voters"),
-        (None, own, Uuid::from_u128(77), 127, "is not part of the set of voters"),
+        (None, 77, directory, 127, "from the set of voters"),
+        (None, own, Uuid::from_u128(77), 127, "from the set of voters"),
         (None, own, directory, 42, "is the only voter"),
         (Some("elsewhere"), own, directory, 104, "not elsewhere"),
     ];

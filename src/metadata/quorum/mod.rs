@@ -457,8 +457,8 @@ fn config(timing: Timing) -> Result<Config, StartError> {
         // On by default in the library. A leader sends entries before they are on its own disk, so the others may
         // commit what a crash takes from it: in the same term again it would put other entries under the same log ids.
         enable_leader_restore: Some(sabotage::on("term-resumed")),
-        // Off by default in the library. A voter whose lost disk was replaced by one that its owner has formatted begins
-        // with nothing, and is brought everything anew; one that was not formatted does not begin (`founding.rs`).
+        // Off by default in the library. A voter whose lost disk was replaced by one that its owner has formatted
+        // begins with nothing and is brought everything anew; one that nobody formatted does not begin (`founding.rs`).
         allow_log_reversion: Some(true),
         // Off by default in the library; without it a leader without quorum can block an election (issue 2080).
         quorum_loss_probe_interval: Some(2 * election_timeout_max),
