@@ -347,6 +347,16 @@ async fn lose_the_disk_of_a_static_voter(was_leader: bool) {
     let reason = tokio::time::timeout(ELECTION, returned.metadata.ended()).await.unwrap();
     assert!(reason.contains("has heard of this controller before"), "{reason}");
     assert!(empty.get(b"v").unwrap().is_none(), "it has not voted");
+
+    // Its owner says that it may take part again: it is sent everything, by a leader that knew it with more.
+    returned.metadata.shutdown().await;
+    let leader = active(&nodes).await;
+    register(&nodes[leader]).await;
+    create(&nodes[leader].metadata, "kept").await.unwrap();
+    let formatted = MemoryStore::new();
+    let returned = cluster.start(id, &formatted).await;
+    has_topic(&returned, "kept").await;
+    assert_eq!(returned.metadata.image(), nodes[leader].metadata.image());
 }
 
 #[tokio::test(start_paused = true)]

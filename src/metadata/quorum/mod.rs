@@ -440,6 +440,9 @@ fn config(timing: Timing) -> Result<Config, StartError> {
         // On by default in the library. A leader sends entries before they are on its own disk, so the others may
         // commit what a crash takes from it: in the same term again it would put other entries under the same log ids.
         enable_leader_restore: Some(sabotage::on("term-resumed")),
+        // Off by default in the library. A voter whose owner has replaced and formatted its disk has nothing of what it
+        // acknowledged, and is sent everything again by the leader that it comes back to; see `founding` for its votes.
+        allow_log_reversion: Some(true),
         // Off by default in the library; without it a leader without quorum can block an election (issue 2080).
         quorum_loss_probe_interval: Some(2 * election_timeout_max),
         // We decide by weight: see `Published::snapshot_is_due`.
