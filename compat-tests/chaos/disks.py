@@ -86,7 +86,7 @@ def replace(bed, node):
                 raise
         else:
             raise AssertionError("a voter without its memory votes")
-        node.log.unlink()  # what is read from it next time is of next time
+        shutil.rmtree(node.data)  # a start that was refused has left its mark there
         bed.cluster.format(node)
     node.start()
 

@@ -1,4 +1,4 @@
-"""Links that are cut, in both directions or one, lossy and slow ones: scenarios 11, 12, 13, 15, 16."""
+"""Links that are cut, in both directions or one, lossy and slow ones: scenarios 11 to 16."""
 
 import asks
 from links import Links, addresses, between
@@ -35,6 +35,22 @@ def between_sides(bed, report):
     bed.until("it is in the ISRs", lambda: all(broker.number in part.isrs for part in bed.parts()
                                                if broker.number in part.replicas))
     report.figure("between-sides-gap", round(bed.ledger.take_longest_gap(), 2), "s")
+    bed.stage.heal()
+    bed.unwell.clear()
+
+
+def bridge(bed, report):
+    """14: of five voters the controller reaches one, and that one reaches all. Fails if the other three, who are most of
+    them, do not elect one of theirs because the bridge is content."""
+    bed.begin()
+    controller, epoch = bed.quorum()
+    others = bed.others(controller)
+    bed.stage.cut(between(addresses(controller), addresses(*others[1:])))
+    bed.unwell.update((controller, others[0]))
+    report.figure("bridge-successor", round(bed.new_controller(controller, epoch), 2), "s")
+    bed.led_by(others)
+    bed.serves()
+    report.figure("bridge-gap", round(bed.ledger.take_longest_gap(), 2), "s")
     bed.stage.heal()
     bed.unwell.clear()
 
@@ -108,6 +124,7 @@ def lossy(bed, report):
 SCENARIOS = [
     ("minority", minority, {"prepare": Links}),
     ("between-sides", between_sides, {"prepare": Links, "brokers": 1}),
+    ("bridge", bridge, {"prepare": Links, "size": 5}),
     ("cut-from-controllers", cut_from_controllers, {"prepare": Links, "brokers": 1}),
     ("cut-from-each-other", cut_from_each_other, {"prepare": Links}),
     ("deaf", deaf, {"prepare": Links}),

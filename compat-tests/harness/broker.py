@@ -153,7 +153,8 @@ class Broker:
                     self.panics += 1
                 if READY.search(text):
                     ready.set()
-        ready.set()  # the output ended: whoever waits looks at the exit code
+        process.wait()  # the output ended, and so does the process: whoever waits looks at the exit code
+        ready.set()
 
     def stop(self):
         """SIGTERM, and waits for the clean end. Returns the exit code."""

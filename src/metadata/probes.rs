@@ -1,9 +1,9 @@
 //! Brokers that may be gone are looked for, so that nobody need wait until their sessions have run out.
 //!
 //! A process that ends, however it ends, closes its connections, and nobody listens any more where it did. So whoever
-//! hangs up, is late with a heartbeat, or was not heard yet by a new controller, is called: if the call is refused twice,
-//! nobody is there, and the broker is fenced at once. Any other outcome says nothing: a machine that is off, or cut off,
-//! does not refuse.
+//! hangs up, is late with a heartbeat, or was not heard yet by a new controller, is called: if the call is refused
+//! twice, nobody is there, and the broker is fenced at once. Any other outcome says nothing: a machine that is off, or
+//! cut off, does not refuse.
 //!
 //! Invariant: fencing stays safe whoever is fenced; a broker that was wrongly thought gone is back with its next
 //! heartbeat.

@@ -108,8 +108,8 @@ impl Sessions {
         self.0.hung_up.notified().await;
     }
 
-    /// The unfenced brokers that have hung up, that have said nothing for as long as `overdue`, or nothing at all to this
-    /// controller: perhaps they are gone. Who has hung up is named once.
+    /// The unfenced brokers that have hung up, that have said nothing for as long as `overdue`, or nothing at all to
+    /// this controller: perhaps they are gone. Who has hung up is named once.
     pub fn doubtful(&self, image: &ClusterImage, overdue: Duration, now: Instant) -> Vec<(BrokerId, i64)> {
         let mut noted = self.0.noted.lock();
         noted.of_controller(image, now);
