@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use openraft::ServerState;
 use openraft::alias::SnapshotOf;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::AppendEntriesResponse;
@@ -132,6 +133,7 @@ impl Quorum {
         let standing = || Answer::Standing(Standing { has_heard_of_you: self.sender.roster.has_heard_of(&from) });
         match question {
             Question::Standing => Ok(standing()),
+            Question::Pull(_) if from == self.sender.me => Err("this is who asks".into()),
             Question::Pull(pull) => Ok(Answer::Pull(self.news(from, pull).await)),
             _ if !self.is_admitted() => Err(format!("{} is not part of the quorum yet", self.sender.me)),
             Question::Append(request) => {
@@ -206,9 +208,15 @@ impl Quorum {
         }
     }
 
-    /// The newest leader this node knows, and where it listens.
+    /// The newest leader this node knows, and where it listens. One that was removed while it led hears of no other
+    /// leader from raft.
     pub fn leader(&self) -> Option<(BrokerId, Option<Address>)> {
-        let known = self.raft.metrics().borrow_watched().current_leader;
+        let (known, leading) = {
+            let metrics = self.raft.metrics();
+            let now = metrics.borrow_watched();
+            (now.current_leader, now.state == ServerState::Leader)
+        };
+        let known = known.filter(|leader| leading || *leader != self.sender.me);
         let known = known.map(|leader| (BrokerId(leader.node), self.sender.roster.address(&leader)));
         if known.is_some() && !self.is_left_alone() {
             return known;
