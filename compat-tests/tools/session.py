@@ -88,11 +88,14 @@ class Session:
         return out
 
     def until(self, label, holds, name, *args, **rest):
-        """Repeats a tool until `holds(lines)`, then keeps that output. For states that come about by themselves."""
+        """Repeats a tool until `holds(lines)`, then keeps that output. For states that come about by themselves.
+
+        `errors`: what it says on stderr counts among the lines.
+        """
         deadline = time.monotonic() + UNTIL_LIMIT_S
         while True:
             exit_code, out, err = self.run(name, *args)
-            if holds(normalise.lines(out)):
+            if holds(normalise.lines(out) + (normalise.lines(err) if rest.get("errors") else [])):
                 break
             if time.monotonic() > deadline:
                 self.problems[label] = f"not reached in {UNTIL_LIMIT_S} s"

@@ -464,21 +464,6 @@ async fn voters_come_and_go() {
     }
     assert_eq!(state.nodes[2], (BrokerId(3), member(3).endpoints));
 
-    // Who is removed goes on following, and is seen to; and may come back.
-    remove(&nodes[0], 3).await.unwrap();
-    create(&nodes[0].metadata, "without").await.unwrap();
-    tokio::time::sleep(2 * ELECTION).await;
-    has_topic(&nodes[2], "without").await;
-    assert!(!nodes[2].metadata.quorum().is_member());
-    let observers = nodes[0].metadata.quorum_state().unwrap().observers;
-    assert_eq!(observers.iter().map(|seen| seen.id).collect::<Vec<_>>(), [BrokerId(3)]);
-    add(&nodes[0], 3).await.unwrap();
-    // No broker listens in these tests, so whoever is late with a heartbeat counts as gone.
-    register(&nodes[0]).await;
-    create(&nodes[0].metadata, "within").await.unwrap();
-    has_topic(&nodes[2], "within").await;
-    assert!(nodes[2].metadata.quorum().is_member());
-
     // The leader itself may be removed: another one leads, and it goes on following.
     let began = nodes[0].env.now();
     remove(&nodes[0], 1).await.unwrap();
@@ -513,6 +498,44 @@ async fn a_removed_voter_finds_every_leader_that_comes_after() {
     create(&nodes[leader].metadata, "after").await.unwrap();
     has_topic(&removed, "after").await;
     assert_eq!(removed.metadata.active_controller().unwrap().0, BrokerId(nodes[leader].id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_removed_follows_on_and_may_come_back() {
+    let cluster = Cluster::dynamic(1);
+    let mut nodes = vec![cluster.start_dynamic(1, &MemoryStore::new(), false).await];
+    register(&nodes[0]).await;
+    create(&nodes[0].metadata, "first").await.unwrap();
+    for id in 2..=3 {
+        let node = cluster.start_dynamic(id, &MemoryStore::new(), false).await;
+        has_topic(&node, "first").await;
+        nodes.push(node);
+        add(&nodes[0], id).await.unwrap();
+    }
+    let observers = |node: &Node| {
+        let seen = node.metadata.quorum_state().unwrap().observers;
+        seen.iter().map(|seen| seen.id.0).collect::<Vec<_>>()
+    };
+
+    // Nobody tells a follower that it is removed.
+    remove(&nodes[0], 3).await.unwrap();
+    // No broker listens in these tests, so whoever is late with a heartbeat counts as gone.
+    register(&nodes[0]).await;
+    create(&nodes[0].metadata, "without").await.unwrap();
+    tokio::time::sleep(2 * ELECTION).await;
+    has_topic(&nodes[2], "without").await;
+    assert!(!nodes[2].metadata.quorum().is_member());
+    assert_eq!(observers(&nodes[0]), [3]);
+    add(&nodes[0], 3).await.unwrap();
+    assert_eq!(observers(&nodes[0]), [0; 0]);
+    assert!(nodes[2].metadata.quorum().is_member());
+
+    // Nobody tells a leader that is removed who leads after it.
+    remove(&nodes[0], 1).await.unwrap();
+    let leader = active(&nodes[1..]).await + 1;
+    tokio::time::sleep(2 * ELECTION).await;
+    assert_eq!(nodes[0].metadata.active_controller().map(|(id, _)| id), Some(BrokerId(nodes[leader].id)));
+    assert_eq!(observers(&nodes[leader]), [1]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -63,6 +63,7 @@ pub struct Proposal {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InSync {
     topic: TopicId,
+    leader: Option<BrokerId>,
     isr: Vec<BrokerId>,
     partition_epoch: i32,
 }
@@ -323,12 +324,24 @@ impl Lookout {
     pub fn in_sync(&self, spot: Spot) -> Option<InSync> {
         let topic = self.newest.topics.by_name(spot.0)?;
         let partition = topic.partition(spot.1)?;
-        Some(InSync { topic: topic.id, isr: partition.isr.clone(), partition_epoch: partition.partition_epoch })
+        let PartitionRegistration { leader, isr, partition_epoch, .. } = partition.clone();
+        Some(InSync { topic: topic.id, leader, isr, partition_epoch })
     }
 
-    /// DeleteRecords was answered: who was in sync all the while has given up what lies below `low_watermark`.
-    pub fn deleted(&self, cluster: &Cluster, spot: Spot, before: &Option<InSync>, low_watermark: i64) -> Verdict {
-        let Some(known) = before.as_ref().filter(|_| *before == self.in_sync(spot)) else { return Ok(()) };
+    /// DeleteRecords was answered by `leader`: who was in sync all the while has given up what lies below
+    /// `low_watermark`. One that leads no more, and has not heard of it, speaks for nobody but itself, as in Kafka.
+    pub fn deleted(
+        &self,
+        cluster: &Cluster,
+        asked: (Spot, usize),
+        before: &Option<InSync>,
+        low_watermark: i64,
+    ) -> Verdict {
+        let (spot, leader) = asked;
+        let leads = |known: &&InSync| known.leader.is_some_and(|id| node_of(id) == leader);
+        let Some(known) = before.as_ref().filter(leads).filter(|_| *before == self.in_sync(spot)) else {
+            return Ok(());
+        };
         let id = TopicIdPartition { topic: known.topic, partition: spot.1 };
         for node in known.isr.iter().map(|id| &cluster.nodes[node_of(*id)]) {
             let hosted = node.services().and_then(|services| services.partitions.hosted(id).ok());

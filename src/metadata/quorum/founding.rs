@@ -140,7 +140,7 @@ impl Quorum {
                     Ok(Answer::Standing(standing)) if standing.has_heard_of_you => {
                         return self.condemn(format!(
                             "controller {node} has heard of this controller before, and its metadata directory is \
-                             empty: if it was lost, format the directory (storage format) to take part again, or a \
+                             empty: if it was lost, empty and format it (storage format) to take part again, or a \
                              vote that was cast might be cast twice"
                         ));
                     }

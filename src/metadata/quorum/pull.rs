@@ -110,7 +110,8 @@ impl Puller {
                 Ok(_) => return Some("answers something else than it was asked".into()),
                 Err(why) => return Some(why),
             };
-            let leader = news.leader.clone();
+            // A node that has not heard yet who leads after this one still names this one.
+            let leader = news.leader.clone().filter(|(id, _)| id.0 != self.sender.me.node);
             if let Err(failure) = self.take(news).await {
                 return Some(failure.to_string());
             }

@@ -132,6 +132,7 @@ impl Quorum {
         let standing = || Answer::Standing(Standing { has_heard_of_you: self.sender.roster.has_heard_of(&from) });
         match question {
             Question::Standing => Ok(standing()),
+            Question::Pull(_) if from == self.sender.me => Err("this is who asks".into()),
             Question::Pull(pull) => Ok(Answer::Pull(self.news(from, pull).await)),
             _ if !self.is_admitted() => Err(format!("{} is not part of the quorum yet", self.sender.me)),
             Question::Append(request) => {

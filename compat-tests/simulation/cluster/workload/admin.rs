@@ -216,7 +216,7 @@ async fn delete_records(caller: &mut Caller) {
         let mut lookout = cluster.lookout.borrow_mut();
         // Whoever was fenced a moment ago is no longer waited for.
         lookout.look(cluster, false)?;
-        lookout.deleted(cluster, spot, &in_sync, result.low_watermark)
+        lookout.deleted(cluster, (spot, leader), &in_sync, result.low_watermark)
     });
     caller.stage.judge(&caller.name, verdict.map_err(|sentence| format!("{spot:?}: {sentence}")));
 }
