@@ -349,7 +349,7 @@ async fn lose_the_disk_of_a_static_voter(was_leader: bool) {
     assert!(empty.get(b"v").unwrap().is_none(), "it has not voted");
 
     // Its owner says that it may take part again: it is sent everything, by a leader that knew it with more.
-    returned.metadata.shutdown().await;
+    cluster.kill(returned).await;
     let leader = active(&nodes).await;
     register(&nodes[leader]).await;
     create(&nodes[leader].metadata, "kept").await.unwrap();

@@ -157,8 +157,8 @@ impl Quorum {
         }
     }
 
-    /// Notes that `from` has promised something: who asks for votes has given itself one, who leads has acknowledged what
-    /// it sends.
+    /// Notes that `from` has promised something: who asks for votes has given itself one, who leads has acknowledged
+    /// what it sends.
     async fn hear_of(&self, from: VoterId) -> Result<(), String> {
         self.sender.roster.hear_of(from).await.map_err(|error| error.to_string())
     }
