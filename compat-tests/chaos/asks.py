@@ -1,5 +1,5 @@
-"""Requests that the Python client lacks or cannot send, as bytes on a socket of their own: who leads the metadata
-quorum and votes there, a reassignment, which are under way, an election. All of them go to the client listener of one node.
+"""Requests that the Python client lacks or cannot send, as bytes on a socket of their own, to the client listener of one
+node: who leads the metadata quorum and votes there, what the node itself knows of topics, moves, elections, features.
 """
 
 import socket
@@ -34,7 +34,8 @@ def metadata(node):
     answer.number(">i")
     ids = lambda: answer.plain(lambda: answer.number(">i"))
     part = lambda: (answer.number(">h"), Part(answer.number(">i"), answer.number(">i"), ids(), ids()))[1]
-    topics = answer.plain(lambda: (answer.number(">h"), answer.plain_text(), answer.number(">b"), answer.plain(part))[1::2])
+    topic = lambda: (answer.number(">h"), answer.plain_text(), answer.number(">b"), answer.plain(part))[1::2]
+    topics = answer.plain(topic)
     return set(brokers), {topic: sorted(parts, key=lambda one: one.id) for topic, parts in topics}
 
 

@@ -146,7 +146,7 @@ class Bed:
         self.until("the witness reads on", lambda: self.witness.total() > read)
 
     def create(self, topic, partitions, settings=None, replicas=3):
-        """Creates a topic, asking again while the controller changes: who asked it does not know what became of that."""
+        """Creates a topic; asks again while the controller changes, for nobody knows what became of the first ask."""
         def created():
             try:
                 load.create_topic(",".join(node.bootstrap for node in self.well), topic, partitions, settings, replicas)
@@ -239,7 +239,8 @@ class Bed:
             for offset, number in read.items():
                 places = found[partition].get(number, [])
                 if offset not in places:
-                    raise AssertionError(f"partition {partition}: record {number} was read at {offset} and is at {places}")
+                    raise AssertionError(f"partition {partition}: record {number} was read at {offset}, "
+                                         f"and is at {places}")
         if self.witness.errors:
             raise AssertionError(f"the witness: {self.witness.errors[0]}")
         panics = sum(node.panics for node in self.nodes)

@@ -164,8 +164,9 @@ def failing_metadata(bed, report):
 
 
 def full(bed, report):
-    """28: no byte is left on the disk of one node, then there is room again. Fails if what others lead stops for good, or
-    what this one leads does not go on by itself. Unlike Kafka's, its leaders stay and refuse what comes meanwhile."""
+    """28: no byte is left on the disk of one node, then there is room again. Fails if what others lead stops for
+    good, or what this one leads does not go on by itself. Unlike Kafka's,
+    its leaders stay, and refuse what comes meanwhile."""
     bed.begin()
     controller, _ = bed.quorum()
     node = next(node for node in bed.nodes if node is not controller)

@@ -10,8 +10,8 @@ from harness import load
 
 GROUP = "group"
 # What a commit meets while members and coordinators change: it is made again, or another member goes on from the last.
-PASSING = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._WAIT_COORD, KafkaError._STATE, KafkaError._NO_OFFSET,
-           KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+PASSING = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._WAIT_COORD, KafkaError._STATE,
+           KafkaError._NO_OFFSET, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
            KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS,
            KafkaError.REQUEST_TIMED_OUT)
 
@@ -141,7 +141,8 @@ def coordinator_killed(bed, report):
         node.kill()
         bed.led_by(bed.others(node))
         group.goes_on(bed)
-        report.figure(f"coordinator-killed-{'rebalance' if joining else 'commit'}", round(time.monotonic() - began, 2), "s")
+        name = f"coordinator-killed-{'rebalance' if joining else 'commit'}"
+        report.figure(name, round(time.monotonic() - began, 2), "s")
         node.start()
         bed.whole()
     group.goes_on(bed)

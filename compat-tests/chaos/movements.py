@@ -72,9 +72,9 @@ def unclean(bed, report):
     for topic, allow in (("by-setting", by_setting), ("by-tool", by_tool)):
         gone, left = lost_leader(bed, topic, 5)
         left.start()
-        # Whoever looks now sees no leader; the controller has known both of them for a while.
-        bed.until("the one that is left is no more fenced",
-                  lambda: any(part.leader == left.number or left.number in part.isrs for part in bed.parts()))
+        # The one that is left serves again, and the one that is gone is known to be: somebody could lead.
+        bed.until("the one that is left has its part again", lambda: bed.parts(topic)[0].leader != gone.number
+                  and any(left.number in (part.leader, *part.isrs) for part in bed.parts()))
         if bed.parts(topic)[0].leader > 0:
             raise AssertionError("a replica leads that misses records, and nobody allowed it")
         before = unclean_elections(bed)

@@ -5,7 +5,7 @@ from links import Links, addresses, between
 
 
 def minority(bed, report):
-    """11: the controller, a leader too, is alone on one side. Fails if it acknowledges or serves what is later cut off."""
+    """11: the controller, a leader too, is alone on one side. Fails if it acknowledges or serves what is cut later."""
     bed.begin()
     controller, epoch = bed.quorum()
     others = bed.others(controller)
@@ -40,8 +40,8 @@ def between_sides(bed, report):
 
 
 def bridge(bed, report):
-    """14: of five voters the controller reaches one, and that one reaches all. Fails if the other three, who are most of
-    them, do not elect one of theirs because the bridge is content."""
+    """14: of five voters the controller reaches one, and that one reaches all. Fails if the other three, who are
+    most of them, do not elect one of theirs because the bridge is content."""
     bed.begin()
     controller, epoch = bed.quorum()
     others = bed.others(controller)

@@ -70,7 +70,7 @@ def resumed(bed, node):
 
 
 def leader_paused(bed, report):
-    """9: a leader stands still until others lead. Fails if it acknowledges, or serves, what is not theirs afterwards."""
+    """9: a leader stands still until others lead. Fails if it acknowledges or serves what is not theirs later."""
     bed.begin()
     controller, _ = bed.quorum()
     leader = next(node for node in bed.nodes if node is not controller)

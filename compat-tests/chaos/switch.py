@@ -1,5 +1,5 @@
-"""A switch in user space between network namespaces: every packet between two nodes, or a node and a client, is read and
-written here, so any of them can be lost, delayed and overtaken. A program of its own; see `links.py` for who uses it.
+"""A switch in user space between network namespaces: every packet between two nodes, or a node and a client, is read
+and written here, so any of them can be lost, delayed and overtaken. A program of its own; see `links.py` for who uses it.
 
 Arguments: names of TUN devices to make, each with the last bytes of the addresses behind it: `dev1=1,11 dev2=2,12`.
 Each line on stdin is JSON, the rules from now on: [[source, destination, lost, shortest, longest], ...] with last bytes

@@ -1,4 +1,4 @@
-"""Nodes of an older build become nodes of this one, one by one: scenario 38. `OTTLA_OLD_BIN` names the older program."""
+"""Nodes of an older build become nodes of this one, one by one: scenario 38. `OTTLA_OLD_BIN` is the older program."""
 
 import os
 
