@@ -470,7 +470,6 @@ async fn voters_come_and_go() {
     let leader = active(&nodes[1..]).await + 1;
     assert!(nodes[0].env.now() - began < Duration::from_secs(1));
     assert_eq!(voters_of(&nodes[leader]), [2, 3]);
-    register(&nodes[leader]).await;
     create(&nodes[leader].metadata, "second").await.unwrap();
     has_topic(&nodes[0], "second").await;
     assert_eq!(remove(&nodes[leader], 1).await.unwrap_err().code, ErrorCode::VoterNotFound);
