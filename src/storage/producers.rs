@@ -167,6 +167,8 @@ impl Producers {
             0
         };
         if header.base_sequence != expected {
+            let (producer, sequence) = (header.producer_id, header.base_sequence);
+            tracing::debug!(producer, sequence, expected, "a batch is out of sequence");
             return Err(ErrorCode::OutOfOrderSequenceNumber);
         }
         if producer.txn_first_offset.is_some() && !header.is_transactional() {

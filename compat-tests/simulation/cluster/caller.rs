@@ -16,7 +16,7 @@ use super::plan::NODES;
 use crate::checkers::{Spot, spots};
 use crate::client::Client;
 use crate::requests::{self, Named, code, version};
-use crate::stage::Stage;
+use crate::stage::{Stage, note};
 use crate::workload::{PATIENCE, WALL_START_MS};
 
 /// Where brokers listen for clients.
@@ -89,7 +89,11 @@ impl Caller {
             let known = self.leaders.get(&spot).map_or(-1, |(_, epoch)| *epoch);
             if partition.leader_epoch >= known {
                 let leader = usize::try_from(partition.leader_id.0 - 1).ok();
-                self.leaders.insert(spot, (leader, partition.leader_epoch));
+                let news = (leader, partition.leader_epoch);
+                if self.leaders.insert(spot, news) != Some(news) {
+                    let said_by = NODES[node];
+                    note!(self, "{spot:?} is led by {leader:?} in epoch {}, says {said_by}", news.1);
+                }
             }
         }
     }
@@ -100,6 +104,13 @@ impl Caller {
             self.refresh().await;
         }
         self.leaders.get(&spot).and_then(|(leader, _)| *leader)
+    }
+
+    /// True if `node` leads by the newest metadata that there are.
+    pub fn leads(&self, node: usize, spot: Spot) -> bool {
+        let registration = self.cluster.lookout.borrow().registration(spot);
+        let leader = registration.and_then(|registration| registration.leader);
+        leader.is_some_and(|id| usize::try_from(id.0 - 1) == Ok(node))
     }
 
     /// The newest leader epoch that this client knows; -1 if it knows none.

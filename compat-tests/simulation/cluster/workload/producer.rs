@@ -273,8 +273,9 @@ impl Sure {
                 }
                 Answer::Refused(code) => {
                     let mut allowed = retriable();
-                    // Only behind one that was not appended may there be a gap.
-                    if !unsettled.is_empty() {
+                    // Only behind one that was not appended may there be a gap; and one that leads no more, and has not
+                    // heard of it, may lack what was acknowledged since.
+                    if !unsettled.is_empty() || !self.producer.caller.leads(node, spot) {
                         allowed.push(code::OUT_OF_ORDER);
                     }
                     let what = format!("batch {} in sequence for {spot:?} at {}", batch.number, NODES[node]);
