@@ -2,7 +2,7 @@
 //!
 //! Clients keep so many requests under way. Those that one group has answered come back while the next one, of the
 //! others, is on its way to the disk: two half groups take turns, each with a sync and its wake-ups. So a group waits
-//! for as many writes as there were of late, no longer than a group takes anyway; if they do not come, as from clients
+//! for as many writes as there were of late, or for a few, no longer than a group takes anyway; if they do not come, as from clients
 //! that send at a rate of their own, it soon stops waiting, and only tries again now and then.
 
 use std::time::Duration;
@@ -11,6 +11,8 @@ use std::time::Duration;
 const PAUSE_MAX: Duration = Duration::from_millis(1);
 /// Queued bytes that are worth a sync of their own: to write them takes more than the sync does.
 const ENOUGH_BYTES: usize = 128 << 10;
+/// Queued writes that are worth one: shared by so many it costs each of them little, and a wait costs all of them.
+const ENOUGH_WRITES: usize = 8;
 /// Groups that begin at once after waits in vain, at most.
 const SKIPPED_MAX: u32 = 64;
 
@@ -30,14 +32,14 @@ pub(super) struct Gather {
 impl Gather {
     /// How many writes to wait for, and how long, if `queued` writes of `bytes` wait for the next group.
     pub(super) fn wish(&mut self, queued: usize, bytes: usize) -> Option<(usize, Duration)> {
-        if queued >= self.under_way || bytes >= ENOUGH_BYTES {
+        if queued >= self.under_way.min(ENOUGH_WRITES) || bytes >= ENOUGH_BYTES {
             return None;
         }
         if self.skipped > 0 {
             self.skipped -= 1;
             return None;
         }
-        Some((self.under_way, self.commit.min(PAUSE_MAX)))
+        Some((self.under_way.min(ENOUGH_WRITES), self.commit.min(PAUSE_MAX)))
     }
 
     /// A wait with `before` writes has ended with `after`.
@@ -72,6 +74,9 @@ mod tests {
         assert!(writes == 5 && pause < COMMIT);
         assert_eq!(gather.wish(5, 100), None, "all are there");
         assert_eq!(gather.wish(3, ENOUGH_BYTES), None, "a sync is worth it");
+        gather.committed(40, 24, COMMIT);
+        assert_eq!(gather.wish(ENOUGH_WRITES, 100), None, "so many share it");
+        assert_eq!(gather.wish(1, 100).unwrap().0, ENOUGH_WRITES);
         gather.committed(1, 0, COMMIT);
         assert_eq!(gather.wish(1, 100), None, "one at a time");
         (0..1000).for_each(|_| gather.committed(5, 0, Duration::from_secs(1)));
