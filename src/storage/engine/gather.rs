@@ -12,7 +12,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(1);
 /// Queued bytes that are worth a sync of their own: to write them takes more than the sync does.
 const ENOUGH_BYTES: usize = 128 << 10;
 /// Queued writes that are worth one: shared by so many it costs each of them little, and a wait costs all of them.
-const ENOUGH_WRITES: usize = 8;
+const ENOUGH_WRITES: usize = 24;
 /// Groups that begin at once after waits in vain, at most.
 const SKIPPED_MAX: u32 = 64;
 
