@@ -2,8 +2,8 @@
 //!
 //! Clients keep so many requests under way. Those that one group has answered come back while the next one, of the
 //! others, is on its way to the disk: two half groups take turns, each with a sync and its wake-ups. So a group waits
-//! for as many writes as there were of late, or for a few, no longer than a group takes anyway; if they do not come, as from clients
-//! that send at a rate of their own, it soon stops waiting, and only tries again now and then.
+//! for as many writes as there were of late, or for a few, no longer than a group takes anyway; if they do not come, as
+//! from clients that send at a rate of their own, it soon stops waiting, and only tries again now and then.
 
 use std::time::Duration;
 
