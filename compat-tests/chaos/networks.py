@@ -4,6 +4,13 @@ import asks
 from links import Links, addresses, between
 
 
+def healed(bed, report, name):
+    """All links are as before, and everybody is well; how long a partition stood still until then is a figure."""
+    report.figure(f"{name}-gap", round(bed.ledger.take_longest_gap(), 2), "s")
+    bed.stage.heal()
+    bed.unwell.clear()
+
+
 def minority(bed, report):
     """11: the controller, a leader too, is alone on one side. Fails if it acknowledges or serves what is cut later."""
     bed.begin()
@@ -14,9 +21,7 @@ def minority(bed, report):
     report.figure("minority-successor", round(bed.new_controller(controller, epoch), 2), "s")
     bed.led_by(others)
     bed.serves()
-    report.figure("minority-gap", round(bed.ledger.take_longest_gap(), 2), "s")
-    bed.stage.heal()
-    bed.unwell.clear()
+    healed(bed, report, "minority")
 
 
 def between_sides(bed, report):
@@ -34,9 +39,7 @@ def between_sides(bed, report):
               lambda: "meanwhile" in asks.metadata(broker)[1])
     bed.until("it is in the ISRs", lambda: all(broker.number in part.isrs for part in bed.parts()
                                                if broker.number in part.replicas))
-    report.figure("between-sides-gap", round(bed.ledger.take_longest_gap(), 2), "s")
-    bed.stage.heal()
-    bed.unwell.clear()
+    healed(bed, report, "between-sides")
 
 
 def bridge(bed, report):
@@ -50,9 +53,7 @@ def bridge(bed, report):
     report.figure("bridge-successor", round(bed.new_controller(controller, epoch), 2), "s")
     bed.led_by(others)
     bed.serves()
-    report.figure("bridge-gap", round(bed.ledger.take_longest_gap(), 2), "s")
-    bed.stage.heal()
-    bed.unwell.clear()
+    healed(bed, report, "bridge")
 
 
 def cut_from_controllers(bed, report):
@@ -63,9 +64,7 @@ def cut_from_controllers(bed, report):
     bed.unwell.add(broker)
     bed.led_by(bed.others(broker))
     bed.serves()
-    report.figure("cut-from-controllers-gap", round(bed.ledger.take_longest_gap(), 2), "s")
-    bed.stage.heal()
-    bed.unwell.clear()
+    healed(bed, report, "cut-from-controllers")
     bed.serves()
 
 
@@ -90,8 +89,7 @@ def cut_from_each_other(bed, report):
         raise AssertionError("an ISR changed although nothing else did")
     if shrinks() - before > len(led):
         raise AssertionError(f"{shrinks() - before} ISRs shrank, of {len(led)} that had to")
-    report.figure("cut-from-each-other-gap", round(bed.ledger.take_longest_gap(), 2), "s")
-    bed.stage.heal()
+    healed(bed, report, "cut-from-each-other")
 
 
 def deaf(bed, report):
@@ -104,9 +102,7 @@ def deaf(bed, report):
     report.figure("deaf-successor", round(bed.new_controller(controller, epoch), 2), "s")
     bed.led_by(others)
     bed.serves()
-    report.figure("deaf-gap", round(bed.ledger.take_longest_gap(), 2), "s")
-    bed.stage.heal()
-    bed.unwell.clear()
+    healed(bed, report, "deaf")
 
 
 def lossy(bed, report):
@@ -117,8 +113,7 @@ def lossy(bed, report):
     bed.stage.rules(*((one, other, 0.1, 0.05, 0.2) for one, other in between(numbers, numbers)))
     for _ in range(5):
         bed.serves()
-    report.figure("lossy-gap", round(bed.ledger.take_longest_gap(), 2), "s")
-    bed.stage.heal()
+    healed(bed, report, "lossy")
 
 
 SCENARIOS = [

@@ -202,9 +202,8 @@ def replace(operator):
     operator.write()
     lost.kill()
     operator.write()
-    shutil.rmtree(lost.data)
-    lost.data.mkdir()
-    format_disk(lost)
+    empty_disk(lost)
+    lost.cluster.format(lost)
     lost.start()
     operator.await_replicated()
     operator.write()
@@ -218,14 +217,10 @@ def replace(operator):
     expect("three voters, nobody far behind", quorum.count("Follower") == 2 and quorum.count("Leader") == 1, quorum)
 
 
-def format_disk(node):
-    """How the owner of a controller says that its new, empty disk may take part."""
-    settings = {"node.id": node.number, "log.dirs": node.data, "process.roles": "broker,controller",
-                "controller.listener.names": "CONTROLLER", "controller.quorum.voters": node.cluster.voters,
-                "listeners": f"PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}"}
-    overrides = [part for key, value in settings.items() for part in ("--override", f"{key}={value}")]
-    subprocess.run([node.target.program, "storage", "format", "--cluster-id", CLUSTER_ID, *overrides], check=True,
-                   stdout=subprocess.DEVNULL)
+def empty_disk(node):
+    """A new disk in the place of the old one."""
+    shutil.rmtree(node.data)
+    node.data.mkdir()
 
 
 def unformatted(operator):
@@ -233,17 +228,15 @@ def unformatted(operator):
     lost = operator.cluster.node(1)
     operator.write()
     lost.kill()
-    shutil.rmtree(lost.data)
-    lost.data.mkdir()
+    empty_disk(lost)
     try:
         lost.start()
         raise AssertionError("it takes part although its earlier life may have voted")
     except RuntimeError as refusal:
         expect("it says why", "has heard of this controller before" in str(refusal), refusal)
     # The start has begun to use the disk.
-    shutil.rmtree(lost.data)
-    lost.data.mkdir()
-    format_disk(lost)
+    empty_disk(lost)
+    lost.cluster.format(lost)
     lost.start()
     operator.await_replicated()
     operator.write()

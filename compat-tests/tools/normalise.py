@@ -225,23 +225,35 @@ def sorted_voters(kept):
 
 def logs_of_brokers(kept):
     """The report of kafka-log-dirs by broker: in which of its directories a log is, is chance."""
+    def tell(number, places):
+        logs = sorted(log for place in places for log in logs_of(place))
+        return [f"broker {number} errors {[place['error'] for place in places]} {logs}"]
+
+    return by_broker(kept, tell)
+
+
+def by_broker(kept, tell):
+    """The report of kafka-log-dirs with the lines that `tell` makes of each broker's id and directories."""
     told = []
     for line in kept:
         if not line.startswith("{"):
             told.append(line)
             continue
         for broker in sorted(json.loads(line)["brokers"], key=lambda one: one["broker"]):
-            places = broker["logDirs"]
-            logs = sorted(f"{one['partition']} size {one['size']} lag {one['offsetLag']} isFuture {one['isFuture']}"
-                          for place in places for one in place["partitions"])
-            told.append(f"broker {broker['broker']} errors {[place['error'] for place in places]} {logs}")
+            told += tell(broker["broker"], broker["logDirs"])
     return told
+
+
+def logs_of(place):
+    """The logs in one directory of such a report."""
+    return sorted(f"{one['partition']} size {one['size']} lag {one['offsetLag']} isFuture {one['isFuture']}"
+                  for one in place["partitions"])
 
 
 def brokers_of_versions(kept):
     """Which brokers kafka-broker-api-versions found, and whether they all say the same."""
     heads = sorted(line for line in kept if "(id: " in line or line.startswith("!"))
-    told, blocks = "\n".join(kept), []
+    told = "\n".join(kept)
     blocks = [block for block in re.split(r"^\S+ \(id: .*$", told, flags=re.MULTILINE)[1:] if "Produce(0)" in block]
     return [*heads, f"{len(blocks)} say {len({block.strip().strip(')').strip() for block in blocks})} things"]
 
@@ -249,7 +261,6 @@ def brokers_of_versions(kept):
 def names_in_any_order(kept):
     """Lists within a line that come out of a hash map: partitions, groups."""
     def in_order(line):
-        head, colon, tail = line.partition(":")
         parts = re.findall(r"[\w.-]+", line)
         return line if len(parts) < 3 else f"{' '.join(sorted(parts))}"
 
@@ -263,17 +274,11 @@ def shape_of_elections(kept):
 
 def log_dirs_with_paths(kept):
     """The report of kafka-log-dirs with the directories, whose order is that of a hash map."""
-    told = []
-    for line in kept:
-        if not line.startswith("{"):
-            told.append(line)
-            continue
-        for broker in sorted(json.loads(line)["brokers"], key=lambda one: one["broker"]):
-            for place in sorted(broker["logDirs"], key=lambda one: one["logDir"]):
-                logs = sorted(f"{one['partition']} size {one['size']} lag {one['offsetLag']} isFuture {one['isFuture']}"
-                              for one in place["partitions"])
-                told.append(f"broker {broker['broker']} {place['logDir']} error {place['error']} {logs}")
-    return told
+    def tell(number, places):
+        return [f"broker {number} {place['logDir']} error {place['error']} {logs_of(place)}"
+                for place in sorted(places, key=lambda one: one["logDir"])]
+
+    return by_broker(kept, tell)
 
 
 def features_of_quorum(kept):
