@@ -20,8 +20,6 @@ mod stage;
 mod workload;
 mod world;
 
-use std::cell::RefCell;
-use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,6 +28,8 @@ use world::{Broken, Report, run};
 /// Seeds of an everyday run: of one broker, and of a cluster.
 const SEEDS: u64 = 60;
 const CLUSTER_SEEDS: u64 = 6;
+/// The line in which one process tells another what came of a run begins so.
+const REPORT: &str = "report: ";
 
 fn number_in(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -38,8 +38,9 @@ fn number_in(variable: &str) -> Option<u64> {
 
 type Run = fn(u64, bool) -> Result<Report, Broken>;
 
-/// Plays the seeds `1..=count` on every processor; the first broken invariant ends it.
-fn play_all(count: u64, run: Run) -> Result<Vec<Report>, Broken> {
+/// Plays the seeds `1..=count` on every processor, each in a process of its own, so that a seed does behind others what
+/// it does alone: libraries keep counters that outlive a run. The first that breaks, in the words of its process.
+fn play_all(test: &str, count: u64) -> Result<Vec<Report>, String> {
     let (next, reports, broken) = (AtomicU64::new(1), Mutex::new(Vec::new()), Mutex::new(None));
     let work = || {
         while broken.lock().unwrap().is_none() {
@@ -47,13 +48,9 @@ fn play_all(count: u64, run: Run) -> Result<Vec<Report>, Broken> {
             if seed > count {
                 return;
             }
-            KEPT.take();
-            match run(seed, false) {
+            match play_apart(test, seed) {
                 Ok(report) => reports.lock().unwrap().push(report),
-                Err(found) => {
-                    print!("{}", String::from_utf8_lossy(&KEPT.take()));
-                    _ = broken.lock().unwrap().get_or_insert(found);
-                }
+                Err(words) => _ = broken.lock().unwrap().get_or_insert(words),
             }
         }
     };
@@ -63,63 +60,55 @@ fn play_all(count: u64, run: Run) -> Result<Vec<Report>, Broken> {
         }
     });
     match broken.into_inner().unwrap() {
-        Some(broken) => Err(broken),
+        Some(words) => Err(words),
         None => Ok(reports.into_inner().unwrap()),
     }
 }
 
+/// One seed in another process, or all that it says where an invariant breaks.
+fn play_apart(test: &str, seed: u64) -> Result<Report, String> {
+    let output = another_process(test, seed);
+    let told = String::from_utf8_lossy(&output.stdout);
+    let report = told.lines().find_map(|line| line.strip_prefix(REPORT)?.parse().ok());
+    report
+        .filter(|_| output.status.success())
+        .ok_or_else(|| format!("{told}\n{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn another_process(test: &str, seed: u64) -> std::process::Output {
+    std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env("OTTLA_SEED", seed.to_string())
+        .output()
+        .expect("a second process")
+}
+
 #[test]
 fn a_thousand_seeds_keep_every_invariant() {
-    keep_every_invariant(SEEDS, run);
+    keep_every_invariant("a_thousand_seeds_keep_every_invariant", SEEDS, run);
 }
 
 #[test]
 fn a_thousand_clusters_keep_every_invariant() {
-    keep_every_invariant(CLUSTER_SEEDS, cluster::run);
+    keep_every_invariant("a_thousand_clusters_keep_every_invariant", CLUSTER_SEEDS, cluster::run);
 }
 
-thread_local! {
-    /// What was logged in the run that this thread is at.
-    static KEPT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Writes to [`KEPT`].
-struct Keeper;
-
-impl io::Write for Keeper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        KEPT.with_borrow_mut(|kept| kept.extend_from_slice(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// `OTTLA_LOG=ottla=debug` prints what the brokers log: of the one seed that is played as it comes, of many that of the
-/// one that broke.
-fn tell(is_one: bool) {
+/// `OTTLA_LOG=ottla=debug` prints what the brokers log.
+fn tell() {
     let Ok(filter) = std::env::var("OTTLA_LOG") else { return };
     let told = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new(filter));
-    let told = told.without_time().with_ansi(false);
-    // Several tests of one process share what the first has set.
-    _ = match is_one {
-        true => told.with_writer(io::stdout).try_init(),
-        false => told.with_writer(|| Keeper).try_init(),
-    };
+    told.without_time().with_ansi(false).with_writer(std::io::stdout).init();
 }
 
-fn keep_every_invariant(seeds: u64, run: Run) {
+fn keep_every_invariant(test: &str, seeds: u64, run: Run) {
     if let Some(seed) = number_in("OTTLA_SEED") {
-        tell(true);
+        tell();
         let report = run(seed, true).unwrap_or_else(|broken| panic!("{broken}"));
-        println!("seed {seed}: {report:?}");
+        println!("{REPORT}{report}");
         return;
     }
-    tell(false);
     let count = number_in("OTTLA_SEEDS").unwrap_or(seeds);
-    let reports = play_all(count, run).unwrap_or_else(|broken| panic!("\n{broken}"));
+    let reports = play_all(test, count).unwrap_or_else(|words| panic!("\n{words}"));
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     println!(
         "{count} seeds: {} simulated seconds, {} starts, {} records acknowledged, {} events",
@@ -132,7 +121,6 @@ fn keep_every_invariant(seeds: u64, run: Run) {
     assert!(mean > 200, "a workload that writes nothing proves nothing: {mean} records in a run");
 }
 
-/// Each run is a process of its own, as a person who reruns a seed has it: libraries keep counters that outlive a run.
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in [1, 2, 3, 4, 5] {
@@ -153,11 +141,7 @@ fn compare_traces(test: &str, seed: u64) {
 
 /// Every line of one run's trace, without the test harness's own, which tell real time.
 fn trace_of(test: &str, seed: u64) -> Vec<String> {
-    let run = std::process::Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env("OTTLA_SEED", seed.to_string())
-        .output()
-        .expect("a second process");
+    let run = another_process(test, seed);
     let text = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
     text.lines().filter(|line| !line.starts_with("test result")).map(str::to_owned).collect()
 }

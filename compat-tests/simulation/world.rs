@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::str::FromStr;
 use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
 
@@ -41,6 +42,26 @@ pub struct Report {
     pub simulated_ms: u64,
     pub starts: u32,
     pub acknowledged: usize,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { events, hash, simulated_ms, starts, acknowledged } = self;
+        write!(f, "events={events} hash={hash} simulated_ms={simulated_ms} starts={starts} acknowledged={acknowledged}")
+    }
+}
+
+impl FromStr for Report {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Report, String> {
+        let mut numbers =
+            line.split(' ').map(|field| field.split_once('=').and_then(|(_, number)| number.parse().ok()));
+        let mut next = || numbers.next().flatten().ok_or_else(|| format!("not a report: {line}"));
+        let (events, hash, simulated_ms, starts, acknowledged): (u64, u64, u64, u64, u64) =
+            (next()?, next()?, next()?, next()?, next()?);
+        Ok(Report { events, hash, simulated_ms, starts: starts as u32, acknowledged: acknowledged as usize })
+    }
 }
 
 /// A broken invariant.

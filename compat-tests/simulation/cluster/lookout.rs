@@ -84,8 +84,8 @@ pub struct Lookout {
     newest: Arc<ClusterImage>,
     by_offset: BTreeMap<i64, Arc<ClusterImage>>,
     truths: BTreeMap<TopicIdPartition, Truth>,
-    /// Nodes whose disks were replaced.
-    wiped_nodes: BTreeSet<usize>,
+    /// Partitions whose only replica in sync or eligible lost its disk.
+    lost: BTreeSet<TopicIdPartition>,
     /// What leaders have proposed to the controller: the sender with its epoch, and the latest proposals.
     proposals: VecDeque<Proposal>,
     /// Who was the active controller in each epoch.
@@ -106,7 +106,7 @@ impl Lookout {
             newest: Arc::default(),
             by_offset: BTreeMap::new(),
             truths: BTreeMap::new(),
-            wiped_nodes: BTreeSet::new(),
+            lost: BTreeSet::new(),
             proposals: VecDeque::new(),
             controllers: BTreeMap::new(),
         }
@@ -161,7 +161,14 @@ impl Lookout {
 
     /// A node has got empty disks.
     pub fn wiped(&mut self, node: usize) {
-        self.wiped_nodes.insert(node);
+        let is_alone = |registration: &PartitionRegistration| {
+            let PartitionRegistration { isr, elr, .. } = registration;
+            !(isr.is_empty() && elr.is_empty()) && isr.iter().chain(elr).all(|id| node_of(*id) == node)
+        };
+        for topic in self.newest.topics.iter() {
+            let alone = (0..).zip(&topic.partitions).filter(|(_, registration)| is_alone(registration));
+            self.lost.extend(alone.map(|(partition, _)| TopicIdPartition { topic: topic.id, partition }));
+        }
         for truth in self.truths.values_mut() {
             truth.wiped.extend(truth.replicas.remove(&node).map(|replica| replica.durable_end));
         }
@@ -375,13 +382,18 @@ impl Lookout {
         Ok(())
     }
 
-    /// Nothing was ever committed, and the last that could have been elected was lost with its disk: nobody leads until
-    /// somebody allows an unclean election.
+    /// The world took the disk of the only replica that could have been elected: nobody leads until somebody allows an
+    /// unclean election. Kafka, too, ends a reassignment that leaves one replica in sync.
     fn is_lost_with_its_disk(&self, id: TopicIdPartition, registration: &PartitionRegistration) -> bool {
-        let PartitionRegistration { replicas, isr, elr, leader, .. } = registration;
-        let is_empty = self.truths.get(&id).is_none_or(|truth| truth.high_watermark == 0);
-        let lost_a_disk = replicas.iter().any(|id| self.wiped_nodes.contains(&node_of(*id)));
-        is_empty && lost_a_disk && leader.is_none() && isr.is_empty() && elr.is_empty()
+        let PartitionRegistration { isr, elr, leader, .. } = registration;
+        self.lost.contains(&id) && leader.is_none() && isr.is_empty() && elr.is_empty()
+    }
+
+    /// Whether nobody can lead a partition any more, through no fault of the cluster.
+    pub fn is_lost(&self, spot: Spot) -> bool {
+        let Some(topic) = self.newest.topics.by_name(spot.0) else { return false };
+        let id = TopicIdPartition { topic: topic.id, partition: spot.1 };
+        topic.partition(spot.1).is_some_and(|registration| self.is_lost_with_its_disk(id, registration))
     }
 
     /// Every replica of everything is the same, to the last byte. To be asked only when nothing is going on.

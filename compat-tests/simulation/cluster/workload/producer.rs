@@ -315,6 +315,10 @@ impl Sure {
             self.producer.caller.rest(50).await;
             let Caller { name, stage, cluster, .. } = &self.producer.caller;
             if stage.now_ms() > began_ms + DRAIN_MS / 2 {
+                if cluster.lookout.borrow().is_lost(spot) {
+                    self.lanes.remove(&spot);
+                    continue;
+                }
                 let registration = cluster.lookout.borrow().registration(spot);
                 let sentence = "the faults are over, and a batch is still not acknowledged";
                 stage.judge(name, Err(format!("{spot:?}: {sentence}; it is {registration:?}")));
