@@ -71,7 +71,7 @@ metrics! {
     ACTIVE_CONTROLLER Gauge "kafka_controller_kafkacontroller_activecontrollercount" [] "1 if this node is the controller.";
     OFFLINE_PARTITIONS Gauge "kafka_controller_kafkacontroller_offlinepartitionscount" [] "Partitions without a leader.";
     OFFLINE_PARTITION Gauge "ottla_partition_without_leader" ["topic" "partition" "why"]
-        "1 for every partition without a leader, with the reason.";
+        "1 for each of the first hundred partitions without a leader, with the reason.";
     OUT_OF_SYNC Gauge "ottla_replicas_out_of_sync" ["broker"]
         "Replicas that are not in sync of partitions led by this broker, by the broker that they are on.";
     GLOBAL_TOPICS Gauge "kafka_controller_kafkacontroller_globaltopiccount" [] "Topics of the cluster.";

@@ -14,6 +14,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig
 use crate::api::Context;
 use crate::api::config_changes::{broker_changes, changes, check_form};
 use crate::api::config_views::resource;
+use crate::api::forward;
 use crate::api::forwarded_alterations::ask_controller;
 use crate::config::{Config, DynamicScope, group_row, subscription_row, topic_row};
 use crate::error::{ApiError, ErrorCode};
@@ -70,15 +71,25 @@ async fn decided(
         return Vec::new();
     }
     let (asked, alterations): (Vec<Asked<'_>>, Vec<SettingAlteration>) = accepted.into_iter().unzip();
-    let elsewhere = !ctx.connection.controller && !ctx.services.metadata.is_active();
-    if elsewhere && let Some(outcomes) = ask_controller(ctx, &asked, validate_only).await {
-        return outcomes;
-    }
-    let patience_ms = ctx.services.config.load().broker().request_timeout_ms;
-    let asked = ctx.services.metadata.alter_configs(alterations, validate_only);
-    match ctx.services.within(patience_ms, asked).await {
-        Ok(outcomes) => outcomes,
-        Err(why) => vec![Err(why); count],
+    let services = &ctx.services;
+    loop {
+        let elsewhere = !ctx.connection.controller && !services.metadata.is_active();
+        if elsewhere && let Some(outcomes) = ask_controller(ctx, &asked, validate_only).await {
+            return outcomes;
+        }
+        let patience_ms = services.config.load().broker().request_timeout_ms;
+        let decided = services.metadata.alter_configs(alterations.clone(), validate_only);
+        match ctx.within(patience_ms, decided).await {
+            Ok(outcomes) => return outcomes,
+            Err(why) => {
+                let may_ask_again = !ctx.connection.controller && services.env.now() < forward::deadline(ctx);
+                if !may_ask_again || !ctx.is_not_taken() {
+                    return vec![Err(why); count];
+                }
+                // This node was the controller when it began.
+                services.env.sleep(forward::RETRY).await;
+            }
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Invariant: a [`Context`] is cheap to clone, so that a later reply can take along what it needs.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -21,6 +23,7 @@ use crate::api::topics_in_creation::TopicsInCreation;
 use crate::config::Config;
 use crate::coordinator::GroupCoordinator;
 use crate::env::Env;
+use crate::error::{ApiError, ErrorCode};
 use crate::ids::{BrokerId, KafkaUuid};
 use crate::metadata::{Hearing, Metadata};
 use crate::partitions::Partitions;
@@ -91,9 +94,30 @@ pub struct Context {
     pub request_bytes: usize,
     /// The time that it takes, if a quota wants to know.
     pub spent: Option<Arc<Spent>>,
+    /// See [`Context::is_not_taken`].
+    pub(super) not_taken: Arc<AtomicBool>,
 }
 
 impl Context {
+    /// See [`Services::within`]; remembers whether the controller took it.
+    pub async fn within<T>(
+        &self,
+        timeout_ms: i32,
+        asked: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let answer = self.services.within(timeout_ms, asked).await;
+        if answer.as_ref().is_err_and(|refused| refused.code == ErrorCode::NotController) {
+            self.not_taken.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// Whether `NOT_CONTROLLER` was the answer to what it asked of the metadata since this was asked last: it had no
+    /// effect, and whoever has become the controller is to be asked.
+    pub fn is_not_taken(&self) -> bool {
+        self.not_taken.swap(false, Ordering::Relaxed)
+    }
+
     /// Who asks, as subscriptions to metrics see it.
     pub fn telemetry_client(&self, instance: KafkaUuid) -> Client {
         let software = self.connection.client_software.get();

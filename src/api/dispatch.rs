@@ -49,8 +49,6 @@ pub async fn dispatch(services: Arc<Services>, connection: Arc<Connection>, fram
     let request_bytes = frame.len();
     match admitted {
         Admitted::Call { api, request, body } => {
-            let elsewhere = api.route == Route::Controller && !connection.controller && !services.metadata.is_active();
-            let frame = elsewhere.then_some(frame);
             tracing::debug!(
                 connection = connection.id,
                 api = api.name,
@@ -62,15 +60,11 @@ pub async fn dispatch(services: Arc<Services>, connection: Arc<Connection>, fram
             );
             services.api_stats.requested(api.key);
             let spent = services.quotas.watch(Resource::Request).then(|| Spent::since(&services.env, received));
-            let ctx = Context { services, request, connection, received, request_bytes, spent: spent.clone() };
-            if let Some(frame) = frame {
-                return Outcome::Later(Box::pin(forwarded(ctx, api, frame, body)));
-            }
-            match (timed(spent.as_deref(), (api.run)(ctx, body)).await, spent) {
-                (Outcome::Later(later), Some(spent)) => {
-                    Outcome::Later(Box::pin(async move { timed(Some(&spent), later).await }))
-                }
-                (outcome, _) => outcome,
+            let not_taken = Arc::default();
+            let ctx = Context { services, request, connection, received, request_bytes, spent, not_taken };
+            match api.route == Route::Controller && !ctx.connection.controller {
+                true => decided_by_controller(ctx, api, frame, body).await,
+                false => run(ctx, api, body).await,
             }
         }
         Admitted::UnknownApiVersions { correlation_id } => {
@@ -78,6 +72,28 @@ pub async fn dispatch(services: Arc<Services>, connection: Arc<Connection>, fram
             encode::<ApiVersionsResponse>(to, api_versions::unknown_version()).map_or(Outcome::Close, Outcome::Now)
         }
     }
+}
+
+/// Runs the handler, on the time of whoever asks.
+async fn run(ctx: Context, api: &'static Api, body: Bytes) -> Outcome {
+    let spent = ctx.spent.clone();
+    match (timed(spent.as_deref(), (api.run)(ctx, body)).await, spent) {
+        (Outcome::Later(later), Some(spent)) => {
+            Outcome::Later(Box::pin(async move { timed(Some(&spent), later).await }))
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// What the active controller says: here and now if that is this node.
+async fn decided_by_controller(ctx: Context, api: &'static Api, frame: Bytes, body: Bytes) -> Outcome {
+    if ctx.services.metadata.is_active() {
+        let outcome = run(ctx.clone(), api, body.clone()).await;
+        if !ctx.is_not_taken() {
+            return outcome;
+        }
+    }
+    Outcome::Later(Box::pin(forwarded(ctx, api, frame, body)))
 }
 
 /// The answer to another controller, or to a broker outside the quorum: what it says is the quorum's own business.
@@ -99,13 +115,23 @@ async fn private(services: Arc<Services>, connection: Arc<Connection>, frame: By
 
 /// The answer of the controller to a request that is its to decide.
 async fn forwarded(ctx: Context, api: &'static Api, frame: Bytes, body: Bytes) -> Option<Response> {
-    match forward::forward(&ctx, frame).await {
-        Forwarded::Answered(response) => {
-            ctx.services.api_stats.answered(api.key, ctx.services.env.now() - ctx.received);
-            Some(response)
+    let env = &ctx.services.env;
+    loop {
+        match forward::forward(&ctx, frame.clone()).await {
+            Forwarded::Answered(response) => {
+                ctx.services.api_stats.answered(api.key, env.now() - ctx.received);
+                return Some(response);
+            }
+            Forwarded::NotTaken => {
+                let answer = later((api.run)(ctx.clone(), body.clone()).await).await;
+                if !ctx.is_not_taken() || env.now() >= forward::deadline(&ctx) {
+                    return answer;
+                }
+                // This node was the controller when it began.
+                env.sleep(forward::RETRY).await;
+            }
+            Forwarded::Lost => return None,
         }
-        Forwarded::NotTaken => later((api.run)(ctx, body).await).await,
-        Forwarded::Lost => None,
     }
 }
 

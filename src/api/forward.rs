@@ -5,8 +5,9 @@
 //! controller runs the handler itself.
 //!
 //! Invariants: a request is sent again only if the controller says that it is not the one, or has not seen it; a
-//! request whose fate is unknown is answered as timed out by whoever asked, never repeated. Without a controller in
-//! time the handler runs here and answers `NOT_CONTROLLER`, in the words of its API.
+//! request whose fate is unknown is answered as timed out by whoever asked, never repeated. A controller that is none
+//! any more when it would act says so in the envelope, as in Kafka (`RequestChannel.buildResponseSend`). Without a
+//! controller in time the handler runs here and answers `NOT_CONTROLLER`, in the words of its API.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{EnvelopeRequest, EnvelopeResponse};
 use kafka_protocol::protocol::Request;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::api::context::{Connection, Context};
 use crate::env::Env;
@@ -29,7 +31,7 @@ use crate::wire::reply::{Response, ResponseTo};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Pause before another attempt.
-const RETRY: Duration = Duration::from_millis(50);
+pub const RETRY: Duration = Duration::from_millis(50);
 
 /// The version of a principal's bytes (`DefaultPrincipalData`).
 const PRINCIPAL_VERSION: i16 = 0;
@@ -60,10 +62,14 @@ pub enum Forwarded {
     Lost,
 }
 
-/// Has the active controller decide the request whose frame is `frame`.
+/// When the search for a controller that takes a request ends.
+pub fn deadline(ctx: &Context) -> Instant {
+    ctx.received + PATIENCE
+}
+
+/// Has the active controller decide the request whose frame is `frame`, if it takes it before its [`deadline`].
 pub async fn forward(ctx: &Context, frame: Bytes) -> Forwarded {
-    let services = &ctx.services;
-    let deadline = services.env.now() + PATIENCE;
+    let (services, deadline) = (&ctx.services, deadline(ctx));
     let request = EnvelopeRequest::default()
         .with_request_data(frame)
         .with_request_principal(Some(principal(&ctx.connection.user)))

@@ -23,6 +23,9 @@ use crate::metrics::{self as table, Kind, Metric};
 use crate::network::Stats;
 use crate::partitions::{LogOffsets, Partition};
 
+/// Partitions without a leader that have a series each; all of them are counted.
+const LEADERLESS_MAX: i32 = 100;
+
 /// Kafka's broker states (`BrokerState`).
 pub mod broker_state {
     pub const STARTING: u8 = 1;
@@ -135,8 +138,11 @@ impl Collector {
         let fenced = image.brokers.iter().filter(|broker| broker.fenced).count();
         let brokers = image.brokers.iter().count();
         let mut offline = 0;
-        for Leaderless { topic, index, why } in shortcomings::leaderless(image) {
-            set(&table::OFFLINE_PARTITION, &[topic, &index.to_string(), &why], 1.0);
+        for Leaderless { topic, index, partition } in shortcomings::leaderless(image) {
+            if offline < LEADERLESS_MAX {
+                let why = shortcomings::why(image, partition);
+                set(&table::OFFLINE_PARTITION, &[topic, &index.to_string(), &why], 1.0);
+            }
             offline += 1;
         }
         for (broker, count) in shortcomings::out_of_sync(image, self.services.node) {

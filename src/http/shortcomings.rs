@@ -12,15 +12,14 @@ const NAMED_MAX: usize = 10;
 pub struct Leaderless<'a> {
     pub topic: &'a str,
     pub index: usize,
-    /// Who could lead and why they do not, such as "broker 3 is fenced".
-    pub why: String,
+    pub partition: &'a PartitionRegistration,
 }
 
 /// Every partition that nobody leads.
 pub fn leaderless(image: &ClusterImage) -> impl Iterator<Item = Leaderless<'_>> {
     image.topics.iter().flat_map(move |topic| {
         let partitions = topic.partitions.iter().enumerate().filter(|(_, partition)| partition.leader.is_none());
-        partitions.map(move |(index, partition)| Leaderless { topic: &topic.name, index, why: why(image, partition) })
+        partitions.map(move |(index, partition)| Leaderless { topic: &topic.name, index, partition })
     })
 }
 
@@ -45,18 +44,19 @@ pub fn in_lines(image: &ClusterImage, node: BrokerId) -> String {
     for (broker, count) in out_of_sync(image, node) {
         lines += &format!("{} of what this broker leads not in sync on broker {broker}\n", counted(count, "replica"));
     }
-    let offline: Vec<Leaderless<'_>> = leaderless(image).collect();
-    for Leaderless { topic, index, why } in offline.iter().take(NAMED_MAX) {
-        lines += &format!("{topic}-{index} has no leader: {why}\n");
+    let mut offline = leaderless(image);
+    for Leaderless { topic, index, partition } in offline.by_ref().take(NAMED_MAX) {
+        lines += &format!("{topic}-{index} has no leader: {}\n", why(image, partition));
     }
-    if let more @ 1.. = offline.len().saturating_sub(NAMED_MAX) {
+    if let more @ 1.. = offline.count() {
         lines += &format!("{} more without a leader\n", counted(more, "partition"));
     }
     lines
 }
 
-/// Who could lead and why they do not. Whoever is in the ISR or the ELR has every committed record.
-fn why(image: &ClusterImage, partition: &PartitionRegistration) -> String {
+/// Who could lead a partition and why they do not, such as "broker 3 is fenced". Whoever is in the ISR or the ELR has
+/// every committed record.
+pub fn why(image: &ClusterImage, partition: &PartitionRegistration) -> String {
     let eligible: Vec<BrokerId> = partition.isr.iter().chain(&partition.elr).copied().collect();
     if eligible.is_empty() {
         let last = match partition.last_known_elr.first() {

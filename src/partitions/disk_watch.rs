@@ -1,6 +1,6 @@
 //! Watches the data directories: how much room they have, and whether they are still there.
 //!
-//! Invariant: a directory that failed takes its partitions offline, and no others.
+//! Invariant: a directory that failed takes its partitions offline, and no others; the last one ends the broker.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,6 +26,10 @@ impl DiskWatch {
             let partitions = self.partitions.clone();
             self.env.blocking(move || partitions.0.directories.iter().for_each(|directory| directory.look())).await;
             self.take_offline(&mut offline);
+            let directories = &self.partitions.0.directories;
+            if !directories.is_empty() && offline.len() == directories.len() {
+                self.partitions.0.all_failed.send_replace(true);
+            }
             self.env.sleep(PAUSE).await;
         }
     }

@@ -96,6 +96,8 @@ struct Inner {
     turn: Arc<Semaphore>,
     /// The directories say of this life that it has done nothing.
     has_noted_life: AtomicBool,
+    /// No data directory is left.
+    all_failed: watch::Sender<bool>,
 }
 
 /// The partitions of this broker. Cheap to clone.
@@ -116,6 +118,7 @@ impl Partitions {
             wishes: Mutex::default(),
             turn: Arc::new(Semaphore::new(1)),
             has_noted_life: AtomicBool::new(false),
+            all_failed: watch::Sender::new(false),
         }))
     }
 
@@ -169,6 +172,16 @@ impl Partitions {
     pub fn failed_directories(&self) -> Vec<KafkaUuid> {
         let failed = self.0.directories.iter().filter(|directory| directory.engine().poison().is_some());
         failed.map(|directory| directory.id).collect()
+    }
+
+    /// Waits until the last data directory has failed and its partitions are offline, and says so. The process must
+    /// end then, as Kafka's does (`ReplicaManager.handleLogDirFailure`).
+    pub async fn all_failed(&self) -> String {
+        let mut all_failed = self.0.all_failed.subscribe();
+        // The sender lives in `self`: waiting cannot fail.
+        let _ = all_failed.wait_for(|&all| all).await;
+        let paths: Vec<String> = self.directories().map(|(_, path)| path.display().to_string()).collect();
+        format!("log.dirs: every data directory has failed ({})", paths.join(", "))
     }
 
     /// What every data directory remembers of the broker's life; `None` if they do not agree, one of them is lost, or

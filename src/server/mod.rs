@@ -212,6 +212,7 @@ impl Server {
         tokio::select! {
             biased;
             why = self.services.metadata.ended() => why,
+            why = self.services.partitions.all_failed() => why,
             why = async { match &self.life { Some(life) => life.failed().await, None => pending().await } } => why,
         }
     }

@@ -49,7 +49,7 @@ async fn alter(ctx: &Context, accepted: Vec<QuotaAlteration>, validate_only: boo
     }
     let patience_ms = ctx.services.config.load().broker().request_timeout_ms;
     let asked = ctx.services.metadata.alter_client_quotas(accepted, validate_only);
-    match ctx.services.within(patience_ms, asked).await {
+    match ctx.within(patience_ms, asked).await {
         Ok(outcomes) => outcomes,
         Err(why) => vec![Err(why); count],
     }

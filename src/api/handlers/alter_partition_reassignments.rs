@@ -27,7 +27,7 @@ pub async fn handle(
     let response = AlterPartitionReassignmentsResponse::default()
         .with_allow_replication_factor_change(request.allow_replication_factor_change)
         .with_error_message(None);
-    Reply::Now(match services.within(request.timeout_ms, asked).await {
+    Reply::Now(match ctx.within(request.timeout_ms, asked).await {
         Ok(outcomes) => response.with_responses(responses(&request.topics, outcomes)),
         Err(why) => response.with_error_code(why.code.code()).with_error_message(message(&why)),
     })

@@ -29,7 +29,7 @@ pub async fn handle(ctx: &Context, request: CreatePartitionsRequest) -> Reply<Cr
         let services = &ctx.services;
         let quota = mutations.quota();
         let asked = services.metadata.create_partitions(wanted.clone(), request.validate_only, quota);
-        let outcomes = match services.within(request.timeout_ms, asked).await {
+        let outcomes = match ctx.within(request.timeout_ms, asked).await {
             Ok(outcomes) => outcomes,
             Err(why) => vec![Err(why); wanted.len()],
         };

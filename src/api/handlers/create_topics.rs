@@ -59,7 +59,7 @@ async fn create(
         Ok(created) => success(ctx.request.version, &config, topic, &created),
         Err(why) => failure(&topic.name, &why),
     };
-    match services.within(request.timeout_ms, asked).await {
+    match ctx.within(request.timeout_ms, asked).await {
         Ok(outcomes) => wanted.iter().zip(outcomes).map(result).collect(),
         Err(why) => wanted.iter().map(|topic| failure(&topic.name, &why)).collect(),
     }

@@ -27,7 +27,7 @@ pub async fn handle(ctx: &Context, request: DeleteTopicsRequest) -> Reply<Delete
     let mutations = ctx.mutations(STRICT_SINCE);
     if !chosen.is_empty() {
         let asked = services.metadata.delete_topics(chosen.keys().copied().collect(), mutations.quota());
-        let outcomes = match services.within(request.timeout_ms, asked).await {
+        let outcomes = match ctx.within(request.timeout_ms, asked).await {
             Ok(outcomes) => outcomes,
             Err(why) => vec![Err(why); chosen.len()],
         };

@@ -20,7 +20,7 @@ pub async fn handle(ctx: &Context, request: ElectLeadersRequest) -> Reply<ElectL
     let outcome = match election(ctx.request.version, request.election_type) {
         Ok(election) => {
             let asked = services.metadata.elect_leaders(election, partitions.clone());
-            services.within(request.timeout_ms, asked).await
+            ctx.within(request.timeout_ms, asked).await
         }
         Err(why) => Err(why),
     };

@@ -18,9 +18,12 @@ pub async fn handle(ctx: &Context, request: EnvelopeRequest) -> Reply<EnvelopeRe
     let Some(asker) = forward::asker(ctx.connection.id, &ctx.connection, &request) else {
         return Reply::Now(refused(ErrorCode::PrincipalDeserializationFailure));
     };
-    match dispatch::dispatch_forwarded(ctx, asker, request.request_data).await {
+    let ctx = ctx.clone();
+    match dispatch::dispatch_forwarded(&ctx, asker, request.request_data).await {
         Ok(answer) => Reply::Later(Box::pin(async move {
             match answer.await {
+                // It was the controller when it began.
+                Some(_) if ctx.is_not_taken() => refused(ErrorCode::NotController),
                 Some(response) => EnvelopeResponse::default().with_response_data(Some(response.without_size())),
                 None => refused(ErrorCode::UnknownServerError),
             }

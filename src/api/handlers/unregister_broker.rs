@@ -14,7 +14,7 @@ pub async fn handle(ctx: &Context, request: UnregisterBrokerRequest) -> Reply<Un
     let patience_ms = services.config.load().broker().request_timeout_ms;
     let asked = services.metadata.unregister_broker(BrokerId(request.broker_id.0));
     let response = UnregisterBrokerResponse::default().with_error_message(None);
-    Reply::Now(match services.within(patience_ms, asked).await {
+    Reply::Now(match ctx.within(patience_ms, asked).await {
         Ok(()) => response,
         Err(why) => response.with_error_code(why.code.code()).with_error_message(message(&why)),
     })

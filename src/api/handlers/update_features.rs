@@ -21,7 +21,7 @@ pub async fn handle(ctx: &Context, request: UpdateFeaturesRequest) -> Reply<Upda
     let updates = request.feature_updates.iter().map(|update| self::update(ctx.request.version, update)).collect();
     let asked = services.metadata.update_features(updates, request.validate_only);
     let response = UpdateFeaturesResponse::default().with_error_message(None);
-    Reply::Now(match services.within(request.timeout_ms, asked).await {
+    Reply::Now(match ctx.within(request.timeout_ms, asked).await {
         Err(why) => response.with_error_code(why.code.code()).with_error_message(message(&why)),
         Ok(()) if ctx.request.version > RESULTS_MAX => response,
         Ok(()) => response.with_results(request.feature_updates.iter().map(done).collect()),

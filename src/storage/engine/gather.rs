@@ -32,14 +32,15 @@ pub(super) struct Gather {
 impl Gather {
     /// How many writes to wait for, and how long, if `queued` writes of `bytes` wait for the next group.
     pub(super) fn wish(&mut self, queued: usize, bytes: usize) -> Option<(usize, Duration)> {
-        if queued >= self.under_way.min(ENOUGH_WRITES) || bytes >= ENOUGH_BYTES {
+        let enough = self.under_way.min(ENOUGH_WRITES);
+        if queued >= enough || bytes >= ENOUGH_BYTES {
             return None;
         }
         if self.skipped > 0 {
             self.skipped -= 1;
             return None;
         }
-        Some((self.under_way.min(ENOUGH_WRITES), self.commit.min(PAUSE_MAX)))
+        Some((enough, self.commit.min(PAUSE_MAX)))
     }
 
     /// A wait with `before` writes has ended with `after`.

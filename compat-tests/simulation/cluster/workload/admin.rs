@@ -21,13 +21,8 @@ use crate::requests::{self, code, text, topic_name, version};
 use crate::stage::note;
 
 /// Errors of a controller that is busy, new, cannot be reached, or has not enough brokers at the moment.
-const AGAIN: [i16; 5] = [
-    code::REQUEST_TIMED_OUT,
-    code::NOT_CONTROLLER,
-    code::INVALID_REPLICATION_FACTOR,
-    code::INVALID_REPLICA_ASSIGNMENT,
-    code::UNKNOWN_TOPIC,
-];
+const AGAIN: [i16; 4] =
+    [code::REQUEST_TIMED_OUT, code::INVALID_REPLICATION_FACTOR, code::INVALID_REPLICA_ASSIGNMENT, code::UNKNOWN_TOPIC];
 /// Topics that live beside those with records.
 const SIDE_TOPICS_MAX: usize = 4;
 /// The type of a topic in requests about settings.
