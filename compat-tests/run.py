@@ -99,7 +99,7 @@ def arguments():
     parser.add_argument("--kafka-scripts", default=HERE / "kafka", metavar="DIR", help="folder with run-kafka and tool")
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the cluster that a client is run against")
     parser.add_argument("--through", type=int, default=1, help="the node whose address a client is given")
-    parser.add_argument("--cases", help="tools: only these cases, as in 'quorum features'")
+    parser.add_argument("--cases", help="tools, operations, chaos: only these cases, as in 'quorum features'")
     parser.add_argument("--rounds", help="kill, cluster: how many times; chaos: how often each scenario")
     parser.add_argument("--size", help="kill, retention: bytes stored, such as 500M or 5G")
     parser.add_argument("--partitions", help="many-partitions: how many")

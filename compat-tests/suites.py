@@ -148,7 +148,8 @@ def _chaos(options):
     python = toolchain.python_with("confluent", HERE / "python-confluent" / "requirements.txt")
     command = [python, HERE / "chaos" / "suite.py", "--rounds", options.rounds or "1"]
     mix = str(float(options.minutes) * 60) if options.minutes else ("1800" if options.full else "60")
-    return [Program("chaos", [*command, "--mix", mix], limit_s=7200)]
+    only = ",".join((options.cases or "").split())
+    return [Program("chaos", [*command, "--mix", mix, "--only", only], limit_s=7200)]
 
 
 def _hostile(options):

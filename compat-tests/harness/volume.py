@@ -6,6 +6,7 @@ import struct
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 
 from harness.report import Skipped
@@ -88,9 +89,12 @@ def run(command):
 
 
 def ask(broker, path):
-    """A page of the operators' port."""
-    with urllib.request.urlopen(f"http://{broker.host}:{broker.second_port}{path}", timeout=PATIENCE_S) as answer:
-        return answer.read().decode()
+    """A page of the operators' port, also of a broker that is not ready."""
+    try:
+        with urllib.request.urlopen(f"http://{broker.host}:{broker.second_port}{path}", timeout=PATIENCE_S) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as not_ready:
+        return not_ready.read().decode()
 
 
 def await_state(broker, full):

@@ -20,6 +20,7 @@ use crate::error::ErrorCode;
 use crate::ids::KafkaUuid;
 use crate::metadata::{Heartbeat, Metadata, Registration};
 use crate::partitions::Partitions;
+use crate::server::yielding::Yielding;
 
 /// Pause before a call that failed is made again; it doubles up to the interval of heartbeats.
 const RETRY: Duration = Duration::from_millis(20);
@@ -105,7 +106,7 @@ impl Lifecycle {
         let (leave, leaving) = watch::channel(false);
         let (tell, stage) = watch::channel(Stage::Registering);
         let env = self.env.clone();
-        env.spawn(Living { of: self, leaving, tell }.run());
+        env.spawn(Living { of: self, leaving, tell, yielding: Yielding::default() }.run());
         Life { stage, leave }
     }
 }
@@ -114,6 +115,7 @@ struct Living {
     of: Lifecycle,
     leaving: watch::Receiver<bool>,
     tell: watch::Sender<Stage>,
+    yielding: Yielding,
 }
 
 /// Why the broker does not go on in its present life.
@@ -212,7 +214,9 @@ impl Living {
                 heard = self.of.env.now();
                 self.tell.send_replace(Stage::Leaving);
             }
-            let next = match self.of.metadata.heartbeat(self.heartbeat(epoch, want_shut_down)).await {
+            let want_fence = self.wants_fence();
+            let heartbeat = Heartbeat { want_fence, ..self.heartbeat(epoch, want_shut_down) };
+            let next = match self.of.metadata.heartbeat(heartbeat).await {
                 Ok(answer) if answer.shut_down && want_shut_down => return End::Gone,
                 Ok(answer) => {
                     (heard, pause) = (self.of.env.now(), RETRY);
@@ -220,6 +224,7 @@ impl Living {
                         self.note(answer.fenced);
                     }
                     match (want_shut_down, answer.fenced) {
+                        (false, true) if want_fence => self.interval(),
                         (true, _) => LEAVING_INTERVAL,
                         // What it lacks it gets at any moment.
                         (false, true) => RETRY,
@@ -261,6 +266,12 @@ impl Living {
             told = leaving.changed() => if told.is_err() { of.env.sleep(pause).await },
             () = of.env.sleep(pause) => {}
         }
+    }
+
+    fn wants_fence(&mut self) -> bool {
+        let Lifecycle { env, metadata, partitions, registration, .. } = &self.of;
+        let is_full = !partitions.full_directories().is_empty();
+        self.yielding.wants_fence(env.now(), is_full, &metadata.image(), registration.id)
     }
 
     fn heartbeat(&self, epoch: i64, want_shut_down: bool) -> Heartbeat {

@@ -12,6 +12,7 @@ mod disks;
 mod follow;
 mod lifecycle;
 mod quorum;
+mod yielding;
 
 use std::collections::BTreeMap;
 use std::future::pending;
