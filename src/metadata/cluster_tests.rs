@@ -255,6 +255,81 @@ async fn a_follower_that_is_far_behind_gets_a_snapshot() {
     has_topic(&returned, "behind-the-snapshot").await;
 }
 
+/// A voter comes back behind a snapshot, and meanwhile others were added and removed: it counts with nobody who is a
+/// voter no more, and forms no quorum with them.
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_is_far_behind_learns_of_other_voters_from_the_snapshot() {
+    let cluster = Cluster::dynamic(1);
+    let start = async |id: i32, store: Arc<MemoryStore>| {
+        if id == 1 && store.get(b"i").unwrap().is_none() {
+            write_first_voters(&*store, &BTreeMap::from([(voter(1), member(1))])).unwrap();
+        }
+        let options = MetadataOptions { snapshot_log_bytes: 2048, ..cluster.dynamic_options(id, &store, false) };
+        cluster.try_start(options, &store).await.unwrap()
+    };
+    let mut nodes = vec![start(1, MemoryStore::new()).await];
+    register(&nodes[0]).await;
+    for id in 2..=4 {
+        nodes.push(start(id, MemoryStore::new()).await);
+        if id < 4 {
+            add(&nodes[0], id).await.unwrap();
+        }
+    }
+    let lagging = cluster.kill(nodes.remove(2)).await;
+    for at in 0..200 {
+        create(&nodes[0].metadata, &format!("t{at}")).await.unwrap();
+        match at {
+            50 => add(&nodes[0], 4).await.unwrap(),
+            100 => remove(&nodes[0], 2).await.unwrap(),
+            _ => {}
+        }
+    }
+    tokio::time::sleep(ELECTION).await;
+    for node in &nodes {
+        assert!(node.store.scan(b"e", b"f").unwrap().len() < 100, "the log of {} begins later", node.id);
+    }
+    let returned = start(3, lagging).await;
+    has_topic(&returned, "t199").await;
+    assert_eq!(voters_of(&returned), [1, 3, 4]);
+    assert_eq!(returned.metadata.image(), nodes[0].metadata.image());
+
+    // With 1 gone, 3 and 4 are enough; with 4 gone as well, 2 is of no help.
+    let removed = nodes.remove(1);
+    nodes.push(returned);
+    cluster.kill(nodes.remove(0)).await;
+    let leader = active(&nodes).await;
+    create(&nodes[leader].metadata, "without-1").await.unwrap();
+    has_topic(&removed, "without-1").await;
+    cluster.kill(nodes.remove(0)).await;
+    tokio::time::sleep(ELECTION * 5).await;
+    assert_eq!((nodes[0].id, removed.id), (3, 2));
+    assert!(!nodes[0].metadata.is_active() && !removed.metadata.is_active());
+}
+
+/// The old leader reaches one of five and that one reaches all: the others must not wait for ever because the one in
+/// between still hears a leader.
+#[tokio::test(start_paused = true)]
+async fn a_bridge_between_the_old_leader_and_the_others_keeps_nobody_from_electing() {
+    for seed in 0..10 {
+        let cluster = Cluster::of(5, seed);
+        let nodes = cluster.start_all().await;
+        let old = active(&nodes).await;
+        register(&nodes[old]).await;
+        let bridge = (old + 1) % 5;
+        for other in (0..5).filter(|other| *other != old && *other != bridge) {
+            cluster.network.cut(&host(nodes[old].id), &host(nodes[other].id));
+        }
+        tokio::time::sleep(ELECTION * 3).await;
+        let leader = active(&nodes).await;
+        assert_ne!(leader, old, "seed {seed}");
+        cluster.network.heal();
+        tokio::time::sleep(ELECTION).await;
+        let leader = active(&nodes).await;
+        let epochs: Vec<i32> = nodes.iter().map(|node| node.metadata.image().index.controller_epoch).collect();
+        assert!(epochs.iter().all(|epoch| *epoch == epochs[leader]), "seed {seed}: {epochs:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_broker_outside_the_quorum_follows_it() {
     let cluster = Cluster::of(3, 1);

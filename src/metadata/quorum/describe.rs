@@ -85,7 +85,8 @@ impl Quorum {
             directory: KafkaUuid(id.directory),
             log_end: seen.next_entry as i64,
             fetched_ms: seen.pulled_ms,
-            caught_up_ms: seen.caught_up_ms,
+            // It may have been a voter before.
+            caught_up_ms: seen.caught_up_ms.max(self.caught_up.of(id)),
         });
         Some(QuorumState {
             leader: BrokerId(me.node),

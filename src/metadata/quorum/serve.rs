@@ -58,8 +58,10 @@ pub struct Observed {
     /// The first entry that it does not have.
     pub next_entry: u64,
     pub pulled_ms: WallMillis,
-    /// When it last had everything; -1 if never.
+    /// When it last had everything that there was when it asked; -1 if never.
     pub caught_up_ms: WallMillis,
+    /// Behind the last entry that there was when it pulled.
+    end: u64,
 }
 
 impl Conversations {
@@ -67,13 +69,15 @@ impl Conversations {
         let mut observers = self.observers.lock();
         let caught_up_ms = match observers.get(&from) {
             _ if next_entry >= end => now_ms,
+            // As Kafka's leader counts (`LeaderState.ReplicaState`): new entries all the time do not keep it behind.
+            Some(known) if next_entry >= known.end => known.pulled_ms,
             Some(known) => known.caught_up_ms,
             None => -1,
         };
         let oldest_ms = now_ms - OBSERVER_MEMORY.as_millis() as i64;
         observers.retain(|id, known| known.pulled_ms >= oldest_ms && (id.node != from.node || *id == from));
         if observers.len() < OBSERVERS_MAX || observers.contains_key(&from) {
-            observers.insert(from, Observed { next_entry, pulled_ms: now_ms, caught_up_ms });
+            observers.insert(from, Observed { next_entry, pulled_ms: now_ms, caught_up_ms, end });
         }
     }
 
