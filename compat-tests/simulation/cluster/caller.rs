@@ -19,6 +19,9 @@ use crate::requests::{self, Named, code, version};
 use crate::stage::{Stage, note};
 use crate::workload::{PATIENCE, WALL_START_MS};
 
+/// As long as the leader of the partition that falls silent is away.
+const SILENCE_YOUNG_MS: u64 = 8_000;
+
 /// Where brokers listen for clients.
 pub const PORT: u16 = 9092;
 
@@ -129,15 +132,30 @@ impl Caller {
         all[self.rng.random_range(0..all.len())]
     }
 
+    /// The partition to which nobody writes at present.
+    fn silent_spot(&self) -> Option<Spot> {
+        let silence = self.cluster.plan.silence.filter(|(_, from_ms)| self.stage.now_ms() >= *from_ms);
+        silence.and_then(|(silent, _)| spots().nth(silent))
+    }
+
+    /// Nobody writes to a partition any more, and its leader has just been cut off.
+    pub fn has_fallen_silent(&self) -> bool {
+        let is_young = |from_ms| (from_ms..from_ms + SILENCE_YOUNG_MS).contains(&self.stage.now_ms());
+        self.cluster.plan.silence.is_some_and(|(_, from_ms)| is_young(from_ms))
+    }
+
     /// A partition to write to.
     pub fn spot_to_write(&mut self) -> Spot {
-        let silence = self.cluster.plan.silence.filter(|(_, from_ms)| self.stage.now_ms() >= *from_ms);
-        let all: Vec<Spot> = spots()
-            .enumerate()
-            .filter(|(index, _)| Some(*index) != silence.map(|(silent, _)| silent))
-            .map(|(_, spot)| spot)
-            .collect();
+        let silent = self.silent_spot();
+        let all: Vec<Spot> = spots().filter(|spot| Some(*spot) != silent).collect();
         all[self.rng.random_range(0..all.len())]
+    }
+
+    /// A partition to delete records of: often the one to which nobody writes, for nothing that comes later would hide
+    /// that a replica did not hear of it.
+    pub fn spot_to_trim(&mut self) -> Spot {
+        let silent = self.silent_spot().filter(|_| self.rng.random_bool(0.7));
+        silent.unwrap_or_else(|| self.spot())
     }
 
     /// `topic` as the next request may name it.

@@ -134,7 +134,7 @@ impl Plan {
         };
         let mut plan = Plan {
             roles,
-            load_ends_ms: rng.random_range(38_000..48_000),
+            load_ends_ms: rng.random_range(48_000..58_000),
             tick: Duration::from_millis(pick(rng, &[1, 2, 3])),
             latency_max: Duration::from_millis(pick(rng, &[3, 10, 10, 40])),
             disk_delay: Duration::from_millis(pick(rng, &[2, 8, 8, 25])),
@@ -142,7 +142,7 @@ impl Plan {
             fetch_timeout_ms: pick(rng, &[1_000, 2_000]),
             snapshot_log_bytes: pick(rng, &[3_000, 20_000, 1 << 20]),
             min_isr: 2,
-            silence: rng.random_bool(0.5).then(|| (rng.random_range(0..3), rng.random_range(12_000..36_000))),
+            silence: rng.random_bool(0.5).then(|| (rng.random_range(0..3), rng.random_range(12_000..44_000))),
             is_quiet: rng.random_bool(0.05),
             stops_at_once: rng.random(),
             faults: Vec::new(),

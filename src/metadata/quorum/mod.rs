@@ -459,6 +459,8 @@ fn config(timing: Timing) -> Result<Config, StartError> {
         enable_leader_restore: Some(sabotage::on("term-resumed")),
         // Off by default in the library. A voter whose lost disk was replaced by one that its owner has formatted
         // begins with nothing and is brought everything anew; one that nobody formatted does not begin (`founding.rs`).
+        // Only what the leader believes of that voter goes back, nothing that is committed. That it may have voted
+        // before is the risk of whoever formats it, as with Kafka's static voters.
         allow_log_reversion: Some(true),
         // Off by default in the library; without it a leader without quorum can block an election (issue 2080).
         quorum_loss_probe_interval: Some(2 * election_timeout_max),

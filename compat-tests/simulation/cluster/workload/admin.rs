@@ -40,6 +40,7 @@ pub async fn run(mut caller: Caller) {
     let (mut made, mut side, mut free) = (0, Vec::new(), Vec::new());
     while caller.stage.is_loading() {
         match caller.rng.random_range(0..100) {
+            0..60 if caller.has_fallen_silent() => delete_records(&mut caller).await,
             0..26 => reassign(&mut caller).await,
             26..42 => elect(&mut caller).await,
             42..54 => alter(&mut caller).await,
@@ -186,7 +187,7 @@ async fn alter(caller: &mut Caller) {
 }
 
 async fn delete_records(caller: &mut Caller) {
-    let spot = caller.spot();
+    let spot = caller.spot_to_trim();
     let Some(leader) = caller.leader(spot).await else { return };
     let floor = caller.stage.ledger().log(spot).floor();
     let part = if caller.rng.random_bool(0.3) { 1 } else { 2 };
