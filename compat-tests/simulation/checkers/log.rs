@@ -75,6 +75,9 @@ pub struct LogChecker {
     floor: Floor,
     /// The highest offset below which DeleteRecords was ever asked to delete: an upper bound of the log start.
     delete_asked: i64,
+    /// Of several replicas, one whose log began anew behind what was deleted knows of producers only what came later,
+    /// as in Kafka (`UnifiedLog.truncateFullyAndStartAt`): a late retry of a deleted batch is a new one to it.
+    pub forgets_deleted: bool,
     /// In which life of the broker a record was appended, where that is certain.
     lives: BTreeMap<i64, u32>,
     pub epochs: EpochEnds,
@@ -137,10 +140,15 @@ impl LogChecker {
     }
 
     fn place(&mut self, value: &Bytes, offset: i64) -> Verdict {
-        let before = *self.places.entry(value.clone()).or_insert(offset);
-        ensure(before == offset, || {
+        let before = self.places.get(value).copied().unwrap_or(offset);
+        self.places.insert(value.clone(), before.max(offset));
+        ensure(before == offset || self.is_forgotten(before.min(offset)), || {
             format!("{} of an idempotent producer is at {before} and at {offset}", text(Some(value)))
         })
+    }
+
+    fn is_forgotten(&self, offset: i64) -> bool {
+        self.forgets_deleted && offset < self.delete_asked
     }
 
     /// A fetch was answered.
@@ -199,8 +207,9 @@ impl LogChecker {
             self.place(value, offset)?;
         }
         if producer >= 0 {
-            let before = *self.sequences.entry((producer, sequence)).or_insert(offset);
-            ensure(before == offset, || {
+            let before = self.sequences.get(&(producer, sequence)).copied().unwrap_or(offset);
+            self.sequences.insert((producer, sequence), before.max(offset));
+            ensure(before == offset || self.is_forgotten(before.min(offset)), || {
                 format!("sequence {sequence} of producer {producer} is at {before} and at {offset}")
             })?;
         }
