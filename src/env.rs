@@ -199,7 +199,11 @@ impl Env {
         }
         match tokio::task::spawn_blocking(work).await {
             Ok(value) => value,
-            Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+            Err(failure) => match failure.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends and did not begin the work: whoever waits for it ends, too.
+                Err(_cancelled) => std::future::pending().await,
+            },
         }
     }
 
